@@ -1,0 +1,71 @@
+# Needs Python 3.11 or newer with venv, and make; `make test` also a C compiler for one of the real
+# servers. Everything is made inside the checkout. Nothing has to be activated.
+
+PYTHON ?= python3
+
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
+INPUTS := pyproject.toml $(wildcard README.md LICENSE) \
+	$(shell find announcer templates -type f -not -name '*.pyc')
+
+.PHONY: help
+help:
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile
+
+.PHONY: demo
+demo: .venv/package ## see it work, with nothing configured
+	$(BIN)/announcer demo
+
+.PHONY: test
+test: lint .venv/package ## everything that must hold before a change is merged
+	PYTHON=$(BIN)/python tests/servers/install
+	$(BIN)/python -m pytest
+
+.PHONY: lint
+lint: .venv/tools ## format, style and types
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+.PHONY: bench
+bench: .venv/package ## measure
+	$(BIN)/python bench/run.py
+
+.PHONY: lock
+lock: build/lock/made ## take the newest of what pyproject.toml allows
+	$(COMPILE) -o requirements.lock pyproject.toml
+	$(COMPILE) -o requirements-build.lock -c requirements.lock \
+		--build-deps-for wheel --only-build-deps pyproject.toml
+	$(COMPILE) -o requirements-dev.lock -c requirements.lock -c requirements-build.lock \
+		--extra dev pyproject.toml
+
+.PHONY: clean
+clean: ## remove what was made here; settings and databases stay
+	rm -rf .venv .servers build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.venv/made:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv --clear .venv
+	@touch $@
+
+.venv/libraries: .venv/made requirements.lock requirements-build.lock
+	$(INSTALL) --require-hashes -r requirements.lock -r requirements-build.lock
+	@touch $@
+
+.venv/tools: .venv/libraries requirements-dev.lock
+	$(INSTALL) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# A plain install and not an editable one: what runs is what a wheel contains.
+.venv/package: .venv/libraries $(INPUTS)
+	$(INSTALL) --no-deps --no-build-isolation --force-reinstall .
+	@touch $@
+
+# The lock names versions and hashes, and leaves to each machine where it gets them from.
+COMPILE := CUSTOM_COMPILE_COMMAND='make lock' build/lock/bin/pip-compile --quiet --upgrade \
+	--generate-hashes --strip-extras --no-emit-options
+
+build/lock/made:
+	$(PYTHON) -m venv --clear build/lock
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check pip-tools==7.6.2
+	@touch $@

@@ -1,0 +1,31 @@
+"""Announcer tells a streamer's audience, on every network they use, that the stream is live.
+
+Two halves meet in a table. The first judges what Owncast tells and stores it; the second makes it
+so. Read the modules in this order, and you have seen all of it:
+
+    events      pure   what Owncast told us: a body becomes an Event, every generation of it
+    policy      pure   every judgement: is it a new broadcast, who is told, what follows a failure
+    network     pure   the contract: a Post in; a Receipt or one of four errors out
+    wording     pure   from a broadcast to a text that fits; `sandbox` runs the operator's templates
+                       and `titles` shortens what is too long
+    settings           how settings are declared, read and documented
+
+    outbox             the durable middle: all SQL. `migrations` makes its schema
+    intake             first half: an event in, decided and stored in one transaction
+    watch              asks Owncast how things are
+    content            what a post says, frozen before the first byte leaves
+    delivery           second half: claim what is due, word it, send it, store what came back
+    wire               the one door out, and what each failure there means
+    networks           one module is one network
+
+    web                webhook, pages, health; `web.server` is gunicorn with the right settings
+    scheduler          the clock: wakes delivery when something is due
+    logs               one line for each thing that happened, and no secret in it
+    wiring             the one place where parts are chosen and put together
+    cli                commands; `reference` writes docs, `rehearsal` plays Owncast, `demo` a town
+
+Words: a *channel* is one Owncast server. An *event* is one thing it told us. A *broadcast* is one
+live show as its audience sees it, through reconnects. A *destination* is one account on one network.
+A *post* is what a destination is to show; its key `<broadcast>/<moment>/<destination>` names the row,
+makes the idempotency key, and is the operator's handle. A *receipt* is what the network gave back.
+"""

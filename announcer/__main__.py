@@ -1,0 +1,5 @@
+"""`python -m announcer` is the command `announcer`."""
+
+from announcer.cli import main
+
+main()

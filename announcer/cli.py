@@ -1,0 +1,275 @@
+"""Commands. Errors name the variable and the remedy, never a traceback."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from announcer import reference, rehearsal, wiring
+from announcer.content import Channel, thaw
+from announcer.logs import Redactor, configure
+from announcer.migrations import SchemaTooNew
+from announcer.network import DeliveryError, Moment, Network
+from announcer.outbox import StorageError
+from announcer.policy import Broadcast
+from announcer.settings import SettingsError
+from announcer.watch import About, Watch
+from announcer.wiring import Settings
+
+UNUSABLE, TROUBLE = 2, 1
+"""Exit status: settings that can not be used; something that was asked for is not well."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="announcer")
+def main() -> None:
+    """Tell your audience, on every network you use, that your Owncast stream is live."""
+
+
+@main.command()
+def serve() -> None:
+    """Run the service."""
+    settings = _settings()
+    _log(settings)
+    doors = settings.open_doors()
+    if doors:
+        _stop(doors)
+    with _storage():
+        wiring.open_outbox(settings).engine.dispose()
+    from announcer.web.server import Server  # gunicorn is of no use to the other commands
+
+    Server(settings).run()
+
+
+@main.command()
+@click.option("--offline", is_flag=True, help="Ask no network; say what was not checked.")
+def check(offline: bool) -> None:
+    """Check settings, templates and every account, without posting anything."""
+    settings = _settings()
+    well = True
+    for line in settings.open_doors():
+        click.echo(f"webhook    {line}")
+        well = False
+    templates = wiring.composer(settings).templates
+    for name, network in settings.destinations.items():
+        problems = templates.problems(name, network)
+        for problem in problems:
+            click.echo(f"{name}    template {problem}")
+        well = well and not problems
+        if offline:
+            click.echo(f"{name}    account not checked (offline)")
+        else:
+            well = _check_account(name, network, settings) and well
+    for name, server in settings.channels.items():
+        if not server.url:
+            variable = "OWNCAST_URL" if name == wiring.DEFAULT else f"OWNCAST__{name.upper()}__URL"
+            click.echo(f"{name}    {variable} is not set: announcements will have no link")
+        elif offline:
+            click.echo(f"{name}    {server.url} not checked (offline)")
+        else:
+            click.echo(f"{name}    {server.url} says: {Watch(server.url).look().value}")
+    if not settings.destinations:
+        click.echo("no destination is configured: nobody would be told")
+        well = False
+    sys.exit(0 if well else TROUBLE)
+
+
+def _check_account(name: str, network: Network, settings: Settings) -> bool:
+    try:
+        account = network.check()
+    except DeliveryError as problem:
+        click.echo(f"{name}    {Redactor(settings.secrets())(str(problem))}")
+        return False
+    click.echo(f"{name}    ok, {account.handle} {account.url}".rstrip())
+    for note in account.notes:
+        click.echo(f"{name}    note: {note}")
+    return True
+
+
+@main.command()
+@click.option("--title", default="Fitting a dovetail drawer", help="Title of the stream.")
+@click.option("--name", default="Kestrel Workshop", help="Name of the server.")
+@click.option("--summary", default="Woodwork and repair, live from a small shed.")
+@click.option("--tag", "tags", multiple=True, default=("woodwork", "repair"), help="Repeatable.")
+def preview(title: str, name: str, summary: str, tags: tuple[str, ...]) -> None:
+    """Show every text as its network would get it, with its length."""
+    settings = _settings()
+    composer = wiring.composer(settings)
+    now = datetime.now(UTC)
+    for channel, server in settings.channels.items():
+        show = Broadcast(
+            "preview", channel, now, now, now, None, name=name, title=title, summary=summary
+        )
+        facts = composer.facts(show, Channel(channel, server.url or ""), About(tags))
+        for destination in settings.audience(channel):
+            network = settings.destinations[destination]
+            wording = composer.templates.word(network, destination, Moment.LIVE, facts)
+            length = f"{network.measure(wording.text)}/{network.limit()} {network.unit}"
+            click.secho(f"{destination}  {length}  {wording.template}", bold=True)
+            if wording.problem:
+                click.secho(f"! {wording.problem}", fg="red")
+            click.echo(f"{wording.text}\n")
+
+
+@main.command()
+@click.argument("what", type=click.Choice(["start", "title", "stop"]))
+@click.option("--title", default="Fitting a dovetail drawer", help="Title of the stream.")
+@click.option("--name", default="Kestrel Workshop", help="Name of the server.")
+@click.option("--channel", default=wiring.DEFAULT, help="Which Owncast server to play.")
+def simulate(what: str, title: str, name: str, channel: str) -> None:
+    """Send the running service a genuine webhook, as Owncast would."""
+    settings = _settings()
+    server = settings.channels.get(channel)
+    if server is None:
+        raise click.ClickException(f"there is no channel {channel}")
+    if not server.webhook_secret and not server.webhook_token:
+        _stop(settings.open_doors())
+    service = settings.service
+    try:
+        status, said = rehearsal.send(rehearsal.webhook(what, title, name), server, service)
+    except DeliveryError as problem:
+        place = rehearsal.place(service)
+        raise click.ClickException(f"{place} does not answer ({problem}): is it running?") from None
+    click.echo(f"the service answered {status} {said}".rstrip())
+    sys.exit(0 if status == 204 else TROUBLE)
+
+
+@main.command()
+@click.option("--broadcasts", default=10, show_default=True, help="How many, the newest first.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def history(broadcasts: int, as_json: bool) -> None:
+    """List what was posted where, or why not."""
+    settings = _settings()
+    with _storage():
+        shows = wiring.open_outbox(settings).history(broadcasts)
+    if as_json:
+        rows = [
+            {
+                "key": post.entry.key,
+                "state": post.entry.state.value,
+                "url": post.receipt.url if post.receipt else "",
+                "reason": post.entry.reason,
+                "text": thaw(post.content).text if post.content else "",
+                "tries": [
+                    {
+                        "at": t.at.isoformat(),
+                        "took": t.took,
+                        "step": t.step,
+                        "outcome": t.outcome,
+                        "reason": t.reason,
+                    }
+                    for t in post.tries
+                ],
+            }
+            for _, told in shows
+            for post in told
+        ]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for show, told in shows:
+        state = "live" if show.live else "ended"
+        click.echo(f"{show.began:%Y-%m-%d %H:%M}  {state}  {show.id}  {show.title or show.name}")
+        for post in told:
+            link = post.receipt.url if post.receipt else ""
+            detail = " ".join(filter(None, (link, post.entry.reason)))
+            count = f"{len(post.tries)} tries"
+            click.echo(
+                f"  {post.entry.state.value:9}  {post.entry.key}  {count}  {detail}".rstrip()
+            )
+
+
+@main.command()
+@click.argument("key")
+def retry(key: str) -> None:
+    """Send the post KEY again, as `announcer history` names it."""
+    settings = _settings()
+    now = datetime.now(UTC)
+    with _storage():
+        outbox = wiring.open_outbox(settings)
+        entry = outbox.retry(key, now, now + settings.rules.give_up)
+        if entry:
+            outbox.reopen(entry.destination)
+    if entry is None:
+        raise click.ClickException(
+            f"{key}: no post that failed, is unsure or was withdrawn; see `announcer history`"
+        )
+    click.echo(f"{key} will be sent by the running service within seconds")
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path), default=Path("docs"))
+@click.option("--check", "compare", is_flag=True, help="Only say whether they are up to date.")
+def docs(folder: Path, compare: bool) -> None:
+    """Write docs/settings.md and docs/networks.md from the code."""
+    stale = []
+    for name, text in reference.pages().items():
+        path = folder / name
+        if compare:
+            if not path.is_file() or path.read_text("utf-8") != text:
+                stale.append(str(path))
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, "utf-8")
+    for path_name in stale:
+        click.echo(f"{path_name} is out of date: run `announcer docs`", err=True)
+    sys.exit(TROUBLE if stale else 0)
+
+
+@main.command()
+@click.option("--port", default=8000, show_default=True, help="Where the page is shown.")
+@click.option(
+    "--stay",
+    type=int,
+    default=None,
+    help="Seconds to keep the page up afterwards; without it, until Ctrl-C on a terminal, else 30.",
+)
+def demo(port: int, stay: int | None) -> None:
+    """Show the whole thing with nothing configured: a scripted broadcast, posts on a local page."""
+    from announcer import demo as play
+
+    if stay is None and not sys.stdin.isatty():
+        stay = 30
+    sys.exit(play.run(port, stay))
+
+
+def _variables() -> Mapping[str, str]:
+    from dotenv import dotenv_values
+
+    written = dotenv_values(".env", interpolate=False)
+    return {name: value for name, value in written.items() if value is not None} | os.environ
+
+
+def _settings() -> Settings:
+    try:
+        settings = wiring.read(_variables())
+    except SettingsError as error:
+        _stop(error.problems)
+    for warning in settings.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    return settings
+
+
+def _log(settings: Settings) -> None:
+    service = settings.service
+    configure(service.log_level, service.log_format, Redactor(settings.secrets()))
+
+
+def _stop(problems: list[str]) -> None:
+    for problem in problems:
+        click.echo(problem, err=True)
+    sys.exit(UNUSABLE)
+
+
+@contextmanager
+def _storage() -> Iterator[None]:
+    """Around everything that opens the database."""
+    try:
+        yield
+    except (StorageError, SchemaTooNew, OSError) as problem:
+        reason = str(problem) if isinstance(problem, SchemaTooNew) else type(problem).__name__
+        raise click.ClickException(f"ANNOUNCER_DATABASE_URL can not be used: {reason}") from None

@@ -1,0 +1,144 @@
+"""What Owncast told us: a webhook's body becomes an Event, in every generation of the format.
+
+Shapes by version: core/webhooks/stream.go in owncast/owncast, from v0.0.6 on. Pure.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+LONGEST = 2_000
+"""Characters kept of a name, title or summary. Nobody's words are longer; an attacker's are."""
+
+
+class Kind(StrEnum):
+    """The events that matter; the values are Owncast's."""
+
+    STARTED = "STREAM_STARTED"
+    STOPPED = "STREAM_STOPPED"
+    RETITLED = "STREAM_TITLE_UPDATED"
+
+
+class MalformedEvent(Exception):
+    """The body is not an event of Owncast's. str() says why, and repeats nothing of the body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that Owncast told us, by webhook or when asked.
+
+    *id* is new for every event and the same in every copy of one event that Owncast sends. *at* is
+    when it happened by our clock, as well as we know; *stamp* is Owncast's own time for it, None
+    before 0.0.9: use it to order Owncast's events, never to measure against ours. *connected* is
+    the stream's `lastConnectTime`, by Owncast's clock: the only value that ties events and status
+    of one connection together, None before 0.1.0 and in stop events. Empty texts are unknown.
+    *peak_viewers* is None where it is noise.
+    """
+
+    id: str
+    channel: str
+    kind: Kind
+    at: datetime
+    stamp: datetime | None = None
+    connected: datetime | None = None
+    name: str = ""
+    title: str = ""
+    summary: str = ""
+    peak_viewers: int | None = None
+    found: bool = False
+    """Noticed by asking Owncast, not told by a webhook."""
+
+
+def parse(body: bytes, channel: str, now: datetime) -> Event | None:
+    """The event in *body*, received at *now*. None if it is of a type that we do not act on.
+
+    Raises MalformedEvent.
+    """
+    document = _object(_decode(body), "the body")
+    if not isinstance(document.get("type"), str):
+        raise MalformedEvent("type is missing or not a text")
+    try:
+        kind = Kind(document["type"])
+    except ValueError:
+        return None
+    data = _object(document.get("eventData", {}), "eventData")
+    status = _object(data.get("status") or {}, "status")
+    id_ = _text(data, "id")
+    peak = status.get("sessionMaxViewerCount")
+    if peak is not None and (not isinstance(peak, int) or isinstance(peak, bool)):
+        raise MalformedEvent("sessionMaxViewerCount is not a number")
+    return Event(
+        # Before 0.0.9 there is no id. A copy of the same event comes within a second, if at all;
+        # what comes later is told apart by judgement.
+        id=id_
+        or hashlib.sha256(body + now.isoformat(timespec="seconds").encode()).hexdigest()[:32],
+        channel=channel,
+        kind=kind,
+        at=now,
+        stamp=_time(data, "timestamp"),
+        connected=_time(status, "lastConnectTime"),
+        name=_text(data, "name"),
+        title=_text(data, "streamTitle"),
+        summary=_text(data, "summary"),
+        # In a start event the counts are those of the stream before.
+        peak_viewers=None if kind is Kind.STARTED or peak is None else max(0, min(peak, 10**9)),
+    )
+
+
+def _decode(body: bytes) -> Any:
+    try:
+        return json.loads(
+            body.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_no_repeats
+        )
+    except UnicodeDecodeError:
+        raise MalformedEvent("not UTF-8") from None
+    except RecursionError:
+        raise MalformedEvent("nested too deeply") from None
+    except ValueError:
+        raise MalformedEvent("not JSON") from None
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise ValueError("the same key twice")
+    return document
+
+
+def _object(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise MalformedEvent(f"{what} is not an object")
+    return value
+
+
+def _text(data: dict[str, Any], key: str) -> str:
+    value = data.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise MalformedEvent(f"{key} is not a text")
+    # Half a surrogate pair is valid JSON, but no database and no network takes it.
+    return value[:LONGEST].encode("utf-8", "ignore").decode("utf-8").replace("\0", "")
+
+
+def _time(data: dict[str, Any], key: str) -> datetime | None:
+    """None if it is missing or Go's zero time, which means unknown."""
+    value = data.get(key)
+    if value is None or value == "":
+        return None
+    try:
+        at = datetime.fromisoformat(value)
+        if at.tzinfo is None:
+            raise ValueError
+        if at.year <= 1:
+            return None
+        return at.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        raise MalformedEvent(f"{key} is not a time") from None

@@ -1,0 +1,111 @@
+"""One line for each thing that happened, `key=value` or JSON, and no secret in any of them."""
+
+import base64
+import logging
+import logging.config
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import Any, Literal
+from urllib.parse import quote, quote_plus, urlsplit
+
+import structlog
+
+TALKATIVE = ("requests_oauthlib", "oauthlib", "tweepy", "mastodon", "alembic")
+"""They log headers, tokens or signature strings at DEBUG (libraries' sources)."""
+SHORTEST = 6
+"""A secret with fewer characters is not searched for: it would garble ordinary words."""
+
+
+class Redactor:
+    """Takes every secret out of a text, plain, percent-encoded or in base64."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        forms: set[str] = set()
+        for secret in secrets:
+            for part in (secret, *_parts_of_address(secret)):
+                coded = base64.b64encode(part.encode()).decode().rstrip("=")
+                safe = base64.urlsafe_b64encode(part.encode()).decode().rstrip("=")
+                forms |= {part, quote(part, safe=""), quote_plus(part), coded, safe}
+        # The longest first, so that no remainder of a longer one is left.
+        self._forms = sorted((form for form in forms if len(form) >= SHORTEST), key=len)[::-1]
+
+    def __call__(self, text: str) -> str:
+        for form in self._forms:
+            if form in text:
+                text = text.replace(form, "***")
+        return text
+
+    def process(
+        self, _logger: object, _method: str, event: MutableMapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """As a structlog processor."""
+        return {
+            key: self(value) if isinstance(value, str) else self._any(value)
+            for key, value in event.items()
+        }
+
+    def _any(self, value: Any) -> Any:
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        return self(str(value))
+
+
+def _parts_of_address(secret: str) -> list[str]:
+    """Of a webhook's address the path is as telling as the whole; urllib3 quotes just that."""
+    if not secret.startswith(("https://", "http://")):
+        return []
+    path = urlsplit(secret).path
+    return [path, *(part for part in path.split("/") if len(part) >= 16)]
+
+
+def configure(level: str, style: Literal["console", "json"], redactor: Redactor) -> None:
+    """Send everything to stderr, the libraries' lines too, through *redactor*."""
+    shared: list[Any] = [
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    renderer = (
+        structlog.processors.JSONRenderer(ensure_ascii=True)
+        if style == "json"
+        else structlog.processors.LogfmtRenderer(
+            key_order=["timestamp", "level", "logger", "event"], drop_missing=True
+        )
+    )
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            _without_none,
+            redactor.process,
+            renderer,
+        ],
+    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # urllib3 quotes the full address of a request at WARNING; APScheduler warns of a tick that
+    # found another one at work, which is how it is meant to be.
+    for name in ("urllib3", "apscheduler"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _without_none(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> Mapping[str, Any]:
+    return {key: value for key, value in event.items() if value is not None}

@@ -1,0 +1,294 @@
+"""Bluesky, and any other server of the AT Protocol, by plain XRPC.
+
+What a PDS does is from bluesky-social/atproto (packages/pds, lexicons), tried on 0.4.217.
+"""
+
+import base64
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import regex
+import requests
+from pydantic import PrivateAttr, SecretStr
+
+from announcer import wire
+from announcer.network import (
+    Account,
+    DeliveryError,
+    Network,
+    Post,
+    Receipt,
+    Refused,
+    Removes,
+    Repeat,
+    Unsure,
+    graphemes,
+)
+from announcer.settings import BaseUrl, setting
+
+if TYPE_CHECKING:
+    from cryptography.fernet import Fernet
+
+COLLECTION = "app.bsky.feed.post"
+BYTES_PER_GRAPHEME = 10
+"""300 graphemes and 3000 bytes are both enforced: counting a tenth of the bytes covers both."""
+TAG_LENGTH = 64
+
+_STALE = frozenset({"ExpiredToken", "InvalidToken"})
+"""A session that needs renewing. They come with 400, not 401."""
+_DISABLED = frozenset({"AccountTakedown", "AccountSuspended", "AccountDeactivated"})
+_SORTABLE = "234567abcdefghijklmnopqrstuvwxyz"
+_LINK = regex.compile(r"https?://[\w\[][^\s<>\"]*", regex.IGNORECASE)
+_AFTER_LINK = ".,;:!?'…»”’"
+_TAG = regex.compile(r"(?<!\S)[#＃]([\w-]*[\p{L}\p{M}\p{So}_][\w\p{So}-]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class _Login:
+    did: str
+    handle: str
+    access: str
+    refresh: str
+
+
+class Bluesky(Network, Removes):
+    """Posts with a link card to a Bluesky account.
+
+    1. In Bluesky, open Settings > Privacy and security > App passwords and add one. It needs no
+       access to your direct messages.
+    2. Set `BLUESKY_IDENTIFIER` to your handle, such as `kestrel.bsky.social`, without the @.
+    3. Set `BLUESKY_APP_PASSWORD` to the app password. Your main password stays with you.
+    4. Only if your account lives on another server (PDS): set `BLUESKY_SERVICE` to its address.
+
+    Bluesky shows no edits, so the end of a stream is told as a reply. The login is kept between
+    restarts, encrypted with the app password, because Bluesky allows only 300 logins a day.
+    """
+
+    name = "bluesky"
+    title = "Bluesky"
+    repeat = Repeat.HARMLESS
+    unit = "graphemes, of ten bytes at most on average"
+    usual_limit = 300
+
+    identifier: str = setting("Handle of the account, such as `kestrel.bsky.social`.")
+    app_password: SecretStr = setting("App password, from Settings > Privacy and security.")
+    service: BaseUrl = setting(
+        "Server of the account, if it is not Bluesky's own.", default="https://bsky.social"
+    )
+
+    _vault: "Fernet | None" = PrivateAttr(default=None)
+
+    def publish(self, post: Post) -> Receipt:
+        login = self._login()
+        rkey = record_key(post)
+        body = {"repo": login.did, "collection": COLLECTION, "rkey": rkey, "validate": True}
+        answer = self._call("com.atproto.repo.putRecord", {**body, "record": _record(post)})
+        uri, cid = answer.get("uri"), answer.get("cid")
+        if not isinstance(uri, str) or not isinstance(cid, str) or not (uri and cid):
+            raise Unsure("200, but without the post's uri and cid")
+        url = f"{_profile(login.handle, login.did)}/post/{rkey}"
+        return Receipt(rkey, url, {"uri": uri, "cid": cid, "did": login.did})
+
+    def remove(self, receipt: Receipt) -> None:
+        # A record that is not there is deleted with 200, too.
+        repo = receipt.extra.get("did") or self._login().did
+        body = {"repo": repo, "collection": COLLECTION, "rkey": receipt.id}
+        self._call("com.atproto.repo.deleteRecord", body)
+
+    def check(self) -> Account:
+        with wire.nothing_posted():
+            answer = self._call("com.atproto.server.getSession")
+        handle, did = str(answer.get("handle", "")), str(answer.get("did", ""))
+        notes: tuple[str, ...] = ()
+        if answer.get("active") is False:
+            notes = (f"the account is not active: {wire.plain(answer.get('status', ''))}",)
+        return Account(f"@{handle or did}", _profile(handle, did), notes)
+
+    def measure(self, text: str) -> int:
+        return max(graphemes(text), math.ceil(_bytes(text) / BYTES_PER_GRAPHEME))
+
+    def _call(self, nsid: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """One request in our session, with one more after renewing it if it had run out.
+
+        A request that was refused for its token has changed nothing, so asking again is safe.
+        """
+        login = self._login()
+        method = "GET" if body is None else "POST"
+        answer = self._ask(method, nsid, login.access, body)
+        if _is_stale(answer):
+            answer = self._ask(method, nsid, self._renewed(login).access, body)
+        if answer.status_code >= 300:
+            raise _meaning(answer)
+        return wire.json_of(answer)
+
+    def _ask(
+        self, method: str, nsid: str, token: str = "", body: dict[str, Any] | None = None
+    ) -> requests.Response:
+        address = f"{self.service}/xrpc/{nsid}"
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        with wire.answered(), wire.Session(self.service) as session:
+            return session.request(method, address, json=body, headers=headers)
+
+    def _login(self) -> _Login:
+        """The session that we have, from this run or an earlier one; else a new one."""
+        return self._remembered() or self._logged_in()
+
+    def _renewed(self, login: _Login) -> _Login:
+        """A fresh session. An outage here is TryLater; only a clear word is a bad password."""
+        with wire.nothing_posted():
+            answer = self._ask("POST", "com.atproto.server.refreshSession", login.refresh)
+            if answer.status_code < 300:
+                return self._kept(wire.json_of(answer))
+            meaning = _meaning(answer)
+            if not isinstance(meaning, Refused):
+                raise meaning
+        return self._logged_in()
+
+    def _logged_in(self) -> _Login:
+        # Bluesky allows 30 logins in 5 minutes and 300 a day, for each account.
+        body = {"identifier": self.identifier, "password": self.app_password.get_secret_value()}
+        with wire.nothing_posted():
+            answer = self._ask("POST", "com.atproto.server.createSession", body=body)
+            if answer.status_code >= 300:
+                raise _meaning(answer)
+            return self._kept(wire.json_of(answer))
+
+    def _kept(self, answer: dict[str, Any]) -> _Login:
+        """Stored before it is used: the old refresh token will soon be worth nothing."""
+        fields = [answer.get(name) for name in ("did", "handle", "accessJwt", "refreshJwt")]
+        if not all(isinstance(value, str) and value for value in fields):
+            raise Unsure("200, but without a session in it")
+        login = _Login(*map(str, fields))
+        sealed = self._seal().encrypt(json.dumps(asdict(login)).encode())
+        self._memory.put("session", sealed.decode())
+        return login
+
+    def _remembered(self) -> _Login | None:
+        from cryptography.fernet import InvalidToken  # 20 MB that only Bluesky's users need
+
+        sealed = self._memory.get("session")
+        if not sealed:
+            return None
+        try:
+            return _Login(**json.loads(self._seal().decrypt(sealed)))
+        except (InvalidToken, ValueError, TypeError):
+            return None  # another password, or written by another version: log in again
+
+    def _seal(self) -> "Fernet":
+        """No secret may stand in a database row, so the session is locked with the password."""
+        from cryptography.fernet import Fernet  # as above
+
+        if self._vault is None:
+            key = hashlib.scrypt(
+                self.app_password.get_secret_value().encode(),
+                salt=f"announcer session {self.identifier} {self.service}".encode(),
+                n=2**14,
+                r=8,
+                p=1,
+                dklen=32,
+            )
+            self._vault = Fernet(base64.urlsafe_b64encode(key))
+        return self._vault
+
+
+def record_key(post: Post) -> str:
+    """The same post always gets the same record key, so that a repeat can not make a second one.
+
+    A post's key must be a TID: 53 bits of microseconds and 10 bits of clock id, in 13 letters.
+    The fraction of the second is taken from the key as well as the clock id is: 10 bits alone
+    would give one broadcast in a thousand the same record for its start and its end.
+    """
+    digest = int.from_bytes(hashlib.sha256(post.key.encode()).digest()[:8], "big")
+    clock, fraction = digest & 1023, (digest >> 10) % 1_000_000
+    number = ((int(post.began_at.timestamp()) * 1_000_000 + fraction) << 10) | clock
+    return "".join(_SORTABLE[(number >> shift) & 31] for shift in range(60, -1, -5))
+
+
+def _record(post: Post) -> dict[str, Any]:
+    """What is stored. Made of the post alone: a clock in here would make a repeat another post."""
+    record: dict[str, Any] = {
+        "$type": COLLECTION,
+        "text": post.text,
+        "createdAt": _timestamp(post.worded_at),
+    }
+    if facets := _facets(post.text):
+        record["facets"] = facets
+    if post.card:
+        record["embed"] = {
+            "$type": "app.bsky.embed.external",
+            "external": {
+                "uri": post.card.url,
+                "title": post.card.title,
+                "description": post.card.description,
+            },
+        }
+    if post.reply_to and {"uri", "cid"} <= post.reply_to.extra.keys():
+        parent = {name: post.reply_to.extra[name] for name in ("uri", "cid")}
+        record["reply"] = {"root": parent, "parent": parent}
+    return record
+
+
+def _facets(text: str) -> list[dict[str, Any]]:
+    """Links and tags as ranges of UTF-8 bytes. Never mentions: a title must ping nobody."""
+    found = []
+    for match in _LINK.finditer(text):
+        link = _without_what_follows(match.group())
+        feature = {"$type": "app.bsky.richtext.facet#link", "uri": link}
+        found.append((match.start(), match.start() + len(link), feature))
+    for match in _TAG.finditer(text):
+        if graphemes(match[1]) <= TAG_LENGTH:
+            feature = {"$type": "app.bsky.richtext.facet#tag", "tag": match[1]}
+            found.append((*match.span(), feature))
+    return [
+        {
+            "index": {"byteStart": _bytes(text[:start]), "byteEnd": _bytes(text[:end])},
+            "features": [feature],
+        }
+        for start, end, feature in sorted(found, key=lambda each: each[0])
+    ]
+
+
+def _without_what_follows(link: str) -> str:
+    """A link without the full stop or bracket that the sentence around it put there."""
+    while True:
+        shorter = link.rstrip(_AFTER_LINK)
+        for opening, closing in ("()", "[]"):
+            if shorter.endswith(closing) and shorter.count(closing) > shorter.count(opening):
+                shorter = shorter[:-1]
+        if shorter == link:
+            return link
+        link = shorter
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode(errors="surrogatepass"))
+
+
+def _timestamp(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _profile(handle: str, did: str) -> str:
+    known = handle if handle and not handle.endswith(".invalid") else did
+    return f"https://bsky.app/profile/{known}"
+
+
+def _is_stale(answer: requests.Response) -> bool:
+    return answer.status_code == 401 or (
+        answer.status_code == 400 and str(wire.error_json(answer).get("error")) in _STALE
+    )
+
+
+def _meaning(answer: requests.Response) -> DeliveryError:
+    said = wire.error_json(answer)
+    name = str(said.get("error", ""))
+    reason = f"{name}: {said.get('message', '')}" if name else ""
+    if name == "AuthFactorTokenRequired":
+        reason = "this account asks for a second factor: use an app password"
+    return wire.from_status(
+        answer.status_code, reason, answer.headers, closes=name in _STALE | _DISABLED or None
+    )

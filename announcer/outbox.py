@@ -1,0 +1,596 @@
+"""The durable middle: events, broadcasts, posts and what became of them. All SQL of the project.
+
+SQLite (WAL, full sync, `BEGIN IMMEDIATE`) or PostgreSQL, through SQLAlchemy Core. Times are epoch
+seconds: SQLite gives no time zone back. The schema is made by `announcer/migrations`.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from announcer.events import Event, Kind
+from announcer.network import Moment, Receipt
+from announcer.policy import Broadcast, Entry, Past, State
+
+HEAD = "0001"
+"""The schema that this code needs: the newest file in `announcer/migrations/versions`."""
+LEASE = timedelta(minutes=5)
+"""How long a try may be on its way: more than all time limits of one try together."""
+PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000", "foreign_keys=ON")
+"""SQLite: full sync, for in WAL `NORMAL` may lose what was acknowledged; wait 10 s for a writer."""
+
+StorageError = SQLAlchemyError
+"""The database could not do it: full, locked, read-only, away."""
+
+schema = sa.MetaData()
+events = sa.Table(
+    "events",
+    schema,
+    sa.Column("channel", sa.String(100), primary_key=True),
+    sa.Column("id", sa.String(100), primary_key=True),
+    sa.Column("kind", sa.String(40), nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("stamp", sa.Double),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("because", sa.Text, nullable=False),
+    sa.Column("broadcast", sa.String(60)),
+    sa.Index("events_by_time", "channel", "kind", "at"),
+)
+broadcasts = sa.Table(
+    "broadcasts",
+    schema,
+    sa.Column("id", sa.String(60), primary_key=True),
+    sa.Column("channel", sa.String(100), nullable=False),
+    sa.Column("began", sa.Double, nullable=False),
+    sa.Column("since", sa.Double, nullable=False),
+    sa.Column("seen", sa.Double, nullable=False),
+    sa.Column("stopped", sa.Double),
+    sa.Column("stamp", sa.Double),
+    sa.Column("connected", sa.Double),
+    sa.Column("title_stamp", sa.Double),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("summary", sa.Text, nullable=False),
+    sa.Column("peak_viewers", sa.Integer),
+    sa.Index("broadcasts_by_time", "channel", "began"),
+)
+posts = sa.Table(
+    "posts",
+    schema,
+    sa.Column("key", sa.String(250), primary_key=True),
+    sa.Column("broadcast", sa.String(60), sa.ForeignKey("broadcasts.id"), nullable=False),
+    sa.Column("channel", sa.String(100), nullable=False),
+    sa.Column("moment", sa.String(20), nullable=False),
+    sa.Column("destination", sa.String(100), nullable=False),
+    sa.Column("state", sa.String(20), nullable=False),
+    sa.Column("wanted", sa.String(20)),
+    sa.Column("shown", sa.String(20)),
+    sa.Column("next_at", sa.Double, nullable=False),
+    sa.Column("until", sa.Double, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("doubtful_since", sa.Double),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("content", sa.Text),
+    sa.Column("receipt", sa.Text),
+    sa.Column("owner", sa.String(60)),
+    sa.Column("lease_until", sa.Double, nullable=False),
+    sa.Column("left_at", sa.Double),
+    sa.Column("changed", sa.Double, nullable=False),
+    sa.Index("posts_by_broadcast", "broadcast"),
+    sa.Index("posts_by_destination", "destination", "changed"),
+    # Small, however long the history: only what is under way.
+    sa.Index(
+        "posts_due",
+        "next_at",
+        sqlite_where=sa.text("state = 'due'"),
+        postgresql_where=sa.text("state = 'due'"),
+    ),
+    # One in flight for each destination, whoever claims.
+    sa.Index(
+        "posts_in_flight",
+        "destination",
+        unique=True,
+        sqlite_where=sa.text("state = 'sending'"),
+        postgresql_where=sa.text("state = 'sending'"),
+    ),
+)
+tries = sa.Table(
+    "tries",
+    schema,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("post", sa.String(250), sa.ForeignKey("posts.key"), nullable=False),
+    sa.Column("destination", sa.String(100), nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("took", sa.Double, nullable=False),
+    sa.Column("step", sa.String(40), nullable=False),
+    sa.Column("outcome", sa.String(40), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Index("tries_by_post", "post"),
+    sa.Index("tries_by_destination", "destination", "at"),
+)
+closed = sa.Table(
+    "closed",
+    schema,
+    sa.Column("destination", sa.String(100), primary_key=True),
+    sa.Column("credentials", sa.String(64), nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+)
+memory = sa.Table(
+    "memory",
+    schema,
+    sa.Column("destination", sa.String(100), primary_key=True),
+    sa.Column("name", sa.String(100), primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A post that is ours until *lease_until*. *content* is what an earlier try sent, frozen if
+    that may be up; None if nothing was worded yet.
+    """
+
+    entry: Entry
+    owner: str
+    content: str | None
+    receipt: Receipt | None
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One try of a post, for history. *took* is in seconds."""
+
+    at: datetime
+    took: float
+    step: str
+    outcome: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A post as history shows it."""
+
+    entry: Entry
+    receipt: Receipt | None
+    content: str | None
+    tries: Sequence[Try]
+
+
+def connect(url: str) -> sa.Engine:
+    """An engine for *url*. A SQLite file is made readable by its owner only: it holds what we
+    know of accounts. Raises StorageError or OSError if the place can not be used.
+    """
+    address = sa.make_url(url)
+    if address.get_backend_name() != "sqlite":
+        return sa.create_engine(address, pool_pre_ping=True, pool_size=8, max_overflow=40)
+    if address.database and address.database != ":memory:":
+        Path(address.database).parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(address.database, os.O_RDWR | os.O_CREAT, 0o600))
+    engine = sa.create_engine(address, pool_size=8, max_overflow=40)
+
+    @sa.event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # transactions are begun below, not by the driver
+        for pragma in PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        # The write lock at once: a read that turns into a write would fail half way with BUSY.
+        reading = connection.get_execution_options().get("reading")
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+class Outbox:
+    """The one door to the database. Every method is one transaction, but for `transaction`."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+        self._reader = engine.execution_options(reading=True)
+
+    def enlist(self) -> None:
+        """Serve this SQLite file from now on, until the process ends, however that happens. If
+        nobody else does, every lease ends at once: its holder is dead. On PostgreSQL only time
+        tells.
+        """
+        file = self.engine.url.database
+        if self.engine.dialect.name != "sqlite" or not file or file == ":memory:":
+            return
+        lock = os.open(f"{file}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._release_all()
+        except BlockingIOError:
+            pass  # somebody serves it, so a lease may be in good hands
+        # Shared by all who serve it, so that whoever starts next sees every one of them. It stays
+        # open: the system ends it with the process.
+        fcntl.flock(lock, fcntl.LOCK_SH)
+
+    @contextmanager
+    def transaction(self) -> Iterator["Transaction"]:
+        """Everything inside is stored together, on disk, or not at all."""
+        with self.engine.begin() as connection:
+            yield Transaction(connection)
+
+    def prove_writable(self) -> None:
+        """Raises StorageError if nothing can be stored now."""
+        with self.engine.begin() as connection:
+            connection.execute(sa.update(memory).where(sa.false()).values(value=""))
+
+    def claim(self, owner: str, now: datetime, limit: int) -> list[Claim]:
+        """Posts that are due, at most one for each destination, and none where one is on its way.
+
+        They are `sending` from now on, and ours for LEASE.
+        """
+        due, other = posts.alias("due"), posts.alias("other")
+        sending = sa.select(posts.c.destination).where(posts.c.state == State.SENDING)
+        earlier = sa.select(other.c.key).where(
+            other.c.state == State.DUE,
+            other.c.destination == due.c.destination,
+            sa.tuple_(other.c.next_at, other.c.key) < sa.tuple_(due.c.next_at, due.c.key),
+        )
+        first = (
+            sa.select(due.c.key)
+            .where(due.c.state == State.DUE, due.c.next_at <= now.timestamp())
+            .where(due.c.destination.not_in(sending), ~earlier.exists())
+            .order_by(due.c.next_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+            .cte("first")
+        )
+        statement = (
+            sa.update(posts)
+            .where(posts.c.key.in_(sa.select(first.c.key)))
+            .values(
+                state=State.SENDING,
+                owner=owner,
+                lease_until=(now + LEASE).timestamp(),
+                left_at=None,
+                tries=posts.c.tries + 1,
+            )
+            .returning(posts)
+        )
+        with self.engine.begin() as connection:
+            return [_claim(row) for row in connection.execute(statement).mappings()]
+
+    def abandoned(self, owner: str, now: datetime) -> list[tuple[Claim, datetime | None]]:
+        """Posts whose lease ran out, now claimed by *owner*, each with the moment when its last
+        try left; None if nothing had left yet.
+        """
+        late = sa.and_(posts.c.state == State.SENDING, posts.c.lease_until < now.timestamp())
+        statement = (
+            sa.update(posts)
+            .where(late)
+            .values(owner=owner, lease_until=(now + LEASE).timestamp())
+            .returning(posts)
+        )
+        with self.engine.begin() as connection:
+            rows = list(connection.execute(statement).mappings())
+        return [(_claim(row), _when(row["left_at"])) for row in rows]
+
+    def _release_all(self) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(
+                sa.update(posts).where(posts.c.state == State.SENDING).values(lease_until=0)
+            )
+
+    def freeze(self, claim: Claim, content: str, left: datetime) -> bool:
+        """Store what is about to leave. False if the post is no longer ours: send nothing then."""
+        values = {
+            "content": content,
+            "left_at": left.timestamp(),
+            "lease_until": (left + LEASE).timestamp(),
+        }
+        return self._update_ours(claim, values)
+
+    def store(
+        self, claim: Claim, entry: Entry, now: datetime, what: Try | None, receipt: Receipt | None
+    ) -> bool:
+        """What became of a claimed post. False if it is no longer ours, and nothing was stored.
+
+        *what* is None if nothing was tried. What is wanted of the post stays as it is: intake may
+        have changed that meanwhile.
+        """
+        values = {
+            "state": entry.state,
+            "shown": entry.shown,
+            "next_at": entry.next_at.timestamp(),
+            "tries": entry.tries,
+            "doubtful_since": _epoch(entry.doubtful_since),
+            "generation": entry.generation,
+            "reason": entry.reason,
+            "owner": None,
+            "lease_until": 0,
+            "changed": now.timestamp(),
+        }
+        if receipt:
+            values["receipt"] = json.dumps(
+                {"id": receipt.id, "url": receipt.url, "extra": dict(receipt.extra)}
+            )
+        return self._update_ours(claim, values, what)
+
+    def _update_ours(
+        self, claim: Claim, values: Mapping[str, Any], what: Try | None = None
+    ) -> bool:
+        ours = sa.and_(
+            posts.c.key == claim.entry.key,
+            posts.c.owner == claim.owner,
+            posts.c.state == State.SENDING,
+        )
+        with self.engine.begin() as connection:
+            stored = connection.execute(sa.update(posts).where(ours).values(values)).rowcount == 1
+            if stored and what:
+                connection.execute(
+                    sa.insert(tries).values(
+                        post=claim.entry.key,
+                        destination=claim.entry.destination,
+                        at=what.at.timestamp(),
+                        took=what.took,
+                        step=what.step,
+                        outcome=what.outcome,
+                        reason=what.reason,
+                    )
+                )
+        return stored
+
+    def next_due(self) -> datetime | None:
+        """When the next post can be claimed, or the next lease ends; None if nothing waits."""
+        sending = sa.select(posts.c.destination).where(posts.c.state == State.SENDING)
+        due = sa.select(sa.func.min(posts.c.next_at)).where(
+            posts.c.state == State.DUE, posts.c.destination.not_in(sending)
+        )
+        lease = sa.select(sa.func.min(posts.c.lease_until)).where(posts.c.state == State.SENDING)
+        with self._reader.begin() as connection:
+            found = [connection.scalar(due), connection.scalar(lease)]
+        times = [time for time in found if time is not None]
+        return _when(min(times)) if times else None
+
+    def broadcast(self, id_: str) -> Broadcast:
+        with self._reader.begin() as connection:
+            row = connection.execute(sa.select(broadcasts).where(broadcasts.c.id == id_)).mappings()
+            return _broadcast(row.one())
+
+    def published_since(self, destination: str, since: datetime) -> int:
+        """How many tries to publish there are on record."""
+        query = sa.select(sa.func.count()).where(
+            tries.c.destination == destination,
+            tries.c.at >= since.timestamp(),
+            tries.c.step == "publish",
+        )
+        with self._reader.begin() as connection:
+            return connection.scalar(query) or 0
+
+    def last_content(self, destination: str) -> str | None:
+        """The newest content that was sent there, None if there is none."""
+        query = (
+            sa.select(posts.c.content)
+            .where(posts.c.destination == destination, posts.c.content.is_not(None))
+            .order_by(posts.c.changed.desc())
+            .limit(1)
+        )
+        with self._reader.begin() as connection:
+            return connection.scalar(query)
+
+    def close(self, destination: str, credentials: str, reason: str, now: datetime) -> None:
+        """Send nothing there until its *credentials* (a fingerprint) change."""
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(closed).where(closed.c.destination == destination))
+            connection.execute(
+                sa.insert(closed).values(
+                    destination=destination,
+                    credentials=credentials,
+                    at=now.timestamp(),
+                    reason=reason,
+                )
+            )
+
+    def reopen(self, destination: str) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(closed).where(closed.c.destination == destination))
+
+    def closed(self) -> dict[str, tuple[str, str]]:
+        """Closed destinations: the fingerprint of their credentials, and why."""
+        with self._reader.begin() as connection:
+            rows = connection.execute(sa.select(closed)).mappings()
+            return {row["destination"]: (row["credentials"], row["reason"]) for row in rows}
+
+    def retry(self, key: str, now: datetime, until: datetime) -> Entry | None:
+        """Make a post that is not up due again, by the operator's word. None if there is none such.
+
+        What may be up is no longer doubted: the operator has looked.
+        """
+        stuck = (State.FAILED, State.UNSURE, State.WITHDRAWN)
+        statement = (
+            sa.update(posts)
+            .where(posts.c.key == key, posts.c.state.in_(stuck))
+            .values(
+                state=State.DUE,
+                wanted=Moment.LIVE,
+                next_at=now.timestamp(),
+                until=until.timestamp(),
+                doubtful_since=None,
+                generation=posts.c.generation + 1,
+                reason="tried again by hand",
+                changed=now.timestamp(),
+            )
+            .returning(posts)
+        )
+        with self.engine.begin() as connection:
+            row = connection.execute(statement).mappings().one_or_none()
+            return _entry(row) if row else None
+
+    def history(self, limit: int) -> list[tuple[Broadcast, list[Shown]]]:
+        """The newest broadcasts, each with its posts and their tries."""
+        newest = sa.select(broadcasts).order_by(broadcasts.c.began.desc()).limit(limit)
+        with self._reader.begin() as connection:
+            shows = [_broadcast(row) for row in connection.execute(newest).mappings()]
+            ids = [show.id for show in shows]
+            rows = connection.execute(
+                sa.select(posts).where(posts.c.broadcast.in_(ids)).order_by(posts.c.key)
+            )
+            told = list(rows.mappings())
+            made = connection.execute(
+                sa.select(tries)
+                .where(tries.c.post.in_([row["key"] for row in told]))
+                .order_by(tries.c.at)
+            ).mappings()
+            of: dict[str, list[Try]] = {}
+            for row in made:
+                of.setdefault(row["post"], []).append(
+                    Try(_sure(row["at"]), row["took"], row["step"], row["outcome"], row["reason"])
+                )
+        by_show: dict[str, list[Shown]] = {}
+        for row in told:
+            by_show.setdefault(row["broadcast"], []).append(_shown(row, of.get(row["key"], [])))
+        return [(show, by_show.get(show.id, [])) for show in shows]
+
+
+class Transaction:
+    """What intake does in one transaction."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def knows(self, event: Event) -> bool:
+        query = sa.select(events.c.id).where(
+            events.c.channel == event.channel, events.c.id == event.id
+        )
+        return self._connection.execute(query).first() is not None
+
+    def past(self, channel: str) -> Past:
+        newest = (
+            sa.select(broadcasts)
+            .where(broadcasts.c.channel == channel)
+            .order_by(broadcasts.c.began.desc())
+            .limit(1)
+            .with_for_update()
+        )
+        stop = (
+            sa.select(events.c.stamp, events.c.at)
+            .where(events.c.channel == channel, events.c.kind == Kind.STOPPED)
+            .order_by(events.c.at.desc())
+            .limit(1)
+        )
+        row = self._connection.execute(newest).mappings().one_or_none()
+        last = self._connection.execute(stop).one_or_none()
+        return Past(
+            _broadcast(row) if row else None,
+            _when(last.stamp) if last else None,
+            _when(last.at) if last else None,
+        )
+
+    def add(self, event: Event, because: str, broadcast: str | None) -> None:
+        self._connection.execute(
+            sa.insert(events).values(
+                channel=event.channel,
+                id=event.id,
+                kind=event.kind,
+                at=event.at.timestamp(),
+                stamp=_epoch(event.stamp),
+                title=event.title,
+                because=because,
+                broadcast=broadcast,
+            )
+        )
+
+    def put_broadcast(self, broadcast: Broadcast) -> None:
+        values = _values(broadcast)
+        statement = sa.update(broadcasts).where(broadcasts.c.id == broadcast.id).values(values)
+        if self._connection.execute(statement).rowcount == 0:
+            self._connection.execute(sa.insert(broadcasts).values(values))
+
+    def entries(self, broadcast: str) -> list[Entry]:
+        query = sa.select(posts).where(posts.c.broadcast == broadcast).with_for_update()
+        return [_entry(row) for row in self._connection.execute(query).mappings()]
+
+    def put_entry(self, entry: Entry, now: datetime) -> None:
+        """A new post, or what changed of a known one."""
+        values = _values(entry) | {"changed": now.timestamp()}
+        statement = sa.update(posts).where(posts.c.key == entry.key).values(values)
+        if self._connection.execute(statement).rowcount == 0:
+            values |= {"lease_until": 0}
+            self._connection.execute(sa.insert(posts).values(values))
+
+
+class DestinationMemory:
+    """The Memory of one destination, kept in the database."""
+
+    def __init__(self, outbox: Outbox, destination: str) -> None:
+        self._engine, self._destination = outbox.engine, destination
+
+    def get(self, name: str) -> str | None:
+        query = sa.select(memory.c.value).where(
+            memory.c.destination == self._destination, memory.c.name == name
+        )
+        with self._engine.execution_options(reading=True).begin() as connection:
+            return connection.scalar(query)
+
+    def put(self, name: str, value: str) -> None:
+        mine = sa.and_(memory.c.destination == self._destination, memory.c.name == name)
+        with self._engine.begin() as connection:
+            connection.execute(sa.delete(memory).where(mine))
+            connection.execute(
+                sa.insert(memory).values(destination=self._destination, name=name, value=value)
+            )
+
+
+def _epoch(at: datetime | None) -> float | None:
+    return None if at is None else at.timestamp()
+
+
+def _when(epoch: float | None) -> datetime | None:
+    return None if epoch is None else _sure(epoch)
+
+
+def _sure(epoch: float) -> datetime:
+    return datetime.fromtimestamp(epoch, UTC)
+
+
+def _values(record: Broadcast | Entry) -> dict[str, Any]:
+    values = {field.name: getattr(record, field.name) for field in fields(record)}
+    return {
+        name: value.timestamp() if isinstance(value, datetime) else value
+        for name, value in values.items()
+    }
+
+
+def _broadcast(row: sa.RowMapping) -> Broadcast:
+    values = {field.name: row[field.name] for field in fields(Broadcast)}
+    for name in ("began", "since", "seen", "stopped", "stamp", "connected", "title_stamp"):
+        values[name] = _when(values[name])
+    return Broadcast(**values)
+
+
+def _entry(row: sa.RowMapping) -> Entry:
+    values = {field.name: row[field.name] for field in fields(Entry)}
+    for name in ("next_at", "until", "doubtful_since"):
+        values[name] = _when(values[name])
+    for name in ("wanted", "shown"):
+        values[name] = values[name] and Moment(values[name])
+    return Entry(**values | {"moment": Moment(row["moment"]), "state": State(row["state"])})
+
+
+def _receipt(row: sa.RowMapping) -> Receipt | None:
+    return Receipt(**json.loads(row["receipt"])) if row["receipt"] else None
+
+
+def _claim(row: sa.RowMapping) -> Claim:
+    return Claim(_entry(row), row["owner"], row["content"], _receipt(row))
+
+
+def _shown(row: sa.RowMapping, made: list[Try]) -> Shown:
+    return Shown(_entry(row), _receipt(row), row["content"], made)

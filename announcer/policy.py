@@ -1,0 +1,408 @@
+"""Every judgement: hold, grace, resume, who is told, what follows a failure, when to give up.
+
+Pure: `now`, the past and the rules come in, a decision with its reason goes out. Times named
+*stamp* or *connected* are Owncast's clock and only put its events in order; all others are ours.
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+from announcer.events import Event, Kind
+from announcer.network import DeliveryError, Gone, Moment, Refused, Repeat, TryLater, Unsure
+from announcer.settings import Duration, setting
+
+FORGOTTEN = timedelta(hours=6)
+"""A broadcast without a sign of life for so long has ended, though nobody told us."""
+REORDERED = timedelta(minutes=30)
+"""Owncast never repeats a webhook: what looks older than its successor is a late one only so long.
+After that its clock was set back, and a show must not go untold for that."""
+FIRST_WAIT, LONGEST_WAIT = 2.0, 300.0
+"""Seconds: the upper edge of the first wait, doubled with every try up to the second."""
+
+
+class Rules(BaseModel):
+    """When to speak."""
+
+    model_config = ConfigDict(frozen=True)
+
+    hold: Duration = setting(
+        "Wait this long before announcing, so that a false start is never announced and the link "
+        "leads to a running stream. `0s` speaks at once.",
+        default=timedelta(seconds=30),
+    )
+    resume: Duration = setting(
+        "A start within this time of the last stop is the same broadcast: nothing is posted again.",
+        default=timedelta(minutes=30),
+    )
+    give_up: Duration = setting(
+        "Stop trying to announce a start this long after it: what could not be told in time is "
+        "not told late.",
+        default=timedelta(minutes=30),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """One live show as its audience sees it: several connections, one broadcast.
+
+    *since* is when its newest connection began, *seen* the last sign of life; *stopped* is None
+    while it is live. *stamp* and *connected* belong to its newest connection, *title_stamp* to the
+    newest title.
+    """
+
+    id: str
+    channel: str
+    began: datetime
+    since: datetime
+    seen: datetime
+    stopped: datetime | None = None
+    stamp: datetime | None = None
+    connected: datetime | None = None
+    title_stamp: datetime | None = None
+    name: str = ""
+    title: str = ""
+    summary: str = ""
+    peak_viewers: int | None = None
+
+    @property
+    def live(self) -> bool:
+        return self.stopped is None
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What is known of a channel: its latest broadcast, and its latest stop, which may have come
+    before the start that it ended (*stop_stamp* by Owncast's clock, *stop_at* by ours).
+    """
+
+    broadcast: Broadcast | None = None
+    stop_stamp: datetime | None = None
+    stop_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What an event means. *broadcast* is to be stored; None changes nothing.
+
+    *mood* is what the posts of that broadcast shall say from now on, None if that stays. A post
+    that is not up yet waits until *speak_at* and is given up after *until*.
+    """
+
+    because: str
+    broadcast: Broadcast | None = None
+    mood: Moment | None = None
+    speak_at: datetime | None = None
+    until: datetime | None = None
+
+
+def decide(event: Event, past: Past, rules: Rules, now: datetime) -> Decision:
+    """What *event* means after *past*."""
+    match event.kind:
+        case Kind.STARTED:
+            return _on_start(event, past, rules, now)
+        case Kind.STOPPED:
+            return _on_stop(event, past)
+        case Kind.RETITLED:
+            return _on_title(event, past)
+
+
+def _on_start(event: Event, past: Past, rules: Rules, now: datetime) -> Decision:
+    """Back so soon, it was never gone; else new, unless it is over already."""
+    broadcast = past.broadcast
+    if _is_over(event, past):
+        return Decision("a late start: this connection has ended already")
+    if broadcast is None:
+        return _new("a new broadcast", event, rules, now)
+    if broadcast.live:
+        if event.connected and event.connected == broadcast.connected:
+            return Decision("a repeat: this connection is known")
+        if _older(event.connected or event.stamp, broadcast.connected or broadcast.stamp):
+            return Decision("a late start: a newer connection is known")
+        if event.at - broadcast.seen < FORGOTTEN:
+            because = "connected again without a stop: the same broadcast"
+            return _same(because, event, broadcast, rules, now)
+        because = "a new broadcast; the end of the one before was never heard"
+        return _new(because, event, rules, now)
+    gap = event.at - (broadcast.stopped or event.at)
+    if gap <= rules.resume:
+        because = f"back after {max(0, round(gap.total_seconds()))} s: the same broadcast"
+        return _same(because, event, replace(broadcast, stopped=None), rules, now)
+    return _new("a new broadcast", event, rules, now)
+
+
+def _on_stop(event: Event, past: Past) -> Decision:
+    """What has not been said by now is no longer true."""
+    broadcast = past.broadcast
+    if broadcast is None:
+        return Decision("a stop, but no broadcast is known")
+    if _late(event, broadcast.stamp, broadcast.since):
+        return Decision("a late stop: of an earlier connection")
+    if not broadcast.live:
+        return Decision("a repeat: the broadcast has stopped already")
+    peak = max(event.peak_viewers or 0, broadcast.peak_viewers or 0) or None
+    over = replace(broadcast, stopped=event.at, seen=event.at, peak_viewers=peak)
+    return Decision("the stream stopped", over, Moment.ENDED)
+
+
+def _on_title(event: Event, past: Past) -> Decision:
+    """A title is news only of the stream that is live; before that it is a plan."""
+    broadcast = past.broadcast
+    if broadcast is None or not broadcast.live:
+        return Decision("a title while nothing is live")
+    if _late(event, broadcast.title_stamp, broadcast.seen):
+        return Decision("a late title: a newer one is known")
+    told = _told(replace(broadcast, seen=event.at), event)
+    same = told.title == broadcast.title
+    return Decision("the same title" if same else "a new title", told)
+
+
+def _new(because: str, event: Event, rules: Rules, now: datetime) -> Decision:
+    """A broadcast of its own; without a word if it began too long ago to be news."""
+    mark = event.connected or event.stamp
+    origin = f"{event.channel}|{mark.isoformat() if mark else event.id}"
+    broadcast = Broadcast(
+        # The same show gets the same id wherever it is judged, so that networks that fold repeats
+        # do so even for two installations, or after a lost database.
+        id=f"{mark or event.at:%Y%m%d-%H%M}-{hashlib.sha256(origin.encode()).hexdigest()[:8]}",
+        channel=event.channel,
+        began=event.at,
+        since=event.at,
+        seen=event.at,
+    )
+    told = _told(_connected(broadcast, event), event)
+    if now - event.at > rules.give_up:
+        return Decision(f"{because}, but it began too long ago to be news", told)
+    return _speak(because, told, event, rules)
+
+
+def _same(
+    because: str, event: Event, broadcast: Broadcast, rules: Rules, now: datetime
+) -> Decision:
+    going_on = _told(_connected(replace(broadcast, since=event.at, seen=now), event), event)
+    return _speak(because, going_on, event, rules)
+
+
+def _speak(because: str, broadcast: Broadcast, event: Event, rules: Rules) -> Decision:
+    return Decision(
+        because,
+        broadcast,
+        Moment.LIVE,
+        speak_at=event.at + rules.hold,
+        until=event.at + rules.give_up,
+    )
+
+
+def _connected(broadcast: Broadcast, event: Event) -> Broadcast:
+    return replace(broadcast, stamp=event.stamp, connected=event.connected)
+
+
+def _told(broadcast: Broadcast, event: Event) -> Broadcast:
+    """With the event's words, where it has any: an empty title is none, not a wish for none."""
+    return replace(
+        broadcast,
+        name=event.name or broadcast.name,
+        title=event.title or broadcast.title,
+        summary=event.summary or broadcast.summary,
+        title_stamp=event.stamp or broadcast.title_stamp,
+        peak_viewers=max(event.peak_viewers or 0, broadcast.peak_viewers or 0) or None,
+    )
+
+
+def _is_over(event: Event, past: Past) -> bool:
+    """Whether the stop of this very connection came before its start."""
+    return past.stop_at is not None and _late(event, past.stop_stamp, past.stop_at)
+
+
+def _late(event: Event, successor: datetime | None, heard: datetime) -> bool:
+    """Whether *event* happened before what we heard at *heard*."""
+    return event.at - heard <= REORDERED and _older(event.stamp, successor)
+
+
+def _older(one: datetime | None, other: datetime | None) -> bool:
+    return one is not None and other is not None and one < other
+
+
+class State(StrEnum):
+    """Of a post. `sending` is committed before the first byte leaves."""
+
+    DUE = "due"
+    SENDING = "sending"
+    SETTLED = "settled"
+    WITHDRAWN = "withdrawn"
+    FAILED = "failed"
+    UNSURE = "unsure"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A post as the outbox knows it: what should be visible and what is known of the world.
+
+    *wanted* and *shown* are what the audience should read there and what it does read, None for
+    nothing. *doubtful_since* is when a try left of which no clear answer came: from then on its
+    content is frozen. *generation* counts the definite refusals. *until* is when to give up.
+    """
+
+    key: str
+    broadcast: str
+    channel: str
+    moment: Moment
+    destination: str
+    state: State
+    wanted: Moment | None
+    shown: Moment | None
+    next_at: datetime
+    until: datetime
+    tries: int = 0
+    doubtful_since: datetime | None = None
+    generation: int = 0
+    reason: str = ""
+
+
+def entry_for(decision: Decision, broadcast: Broadcast, destination: str) -> Entry:
+    """The post that tells *destination* of a new broadcast."""
+    return Entry(
+        key=f"{broadcast.id}/{Moment.LIVE}/{destination}",
+        broadcast=broadcast.id,
+        channel=broadcast.channel,
+        moment=Moment.LIVE,
+        destination=destination,
+        state=State.DUE,
+        wanted=Moment.LIVE,
+        shown=None,
+        next_at=decision.speak_at or broadcast.since,
+        until=decision.until or broadcast.since,
+    )
+
+
+def follow(entry: Entry, decision: Decision) -> Entry:
+    """*entry* after *decision*, which is about its broadcast."""
+    if decision.mood is Moment.ENDED:
+        over = replace(entry, wanted=Moment.ENDED)
+        if entry.state is State.DUE and entry.doubtful_since is None and entry.shown is None:
+            reason = "the stream stopped before it was told"
+            return replace(over, state=State.WITHDRAWN, reason=reason)
+        return over
+    if decision.mood is Moment.LIVE and decision.speak_at and decision.until:
+        live = replace(entry, wanted=Moment.LIVE)
+        if entry.state is State.WITHDRAWN:
+            return replace(
+                live, state=State.DUE, next_at=decision.speak_at, until=decision.until, reason=""
+            )
+        return live
+    return entry
+
+
+class Step(StrEnum):
+    """What delivery is to do with a post that is due."""
+
+    PUBLISH = "publish"
+    FIND = "find"
+    """Only look whether an earlier try is up; publish nothing."""
+    FIND_OR_PUBLISH = "find, else publish"
+    WITHDRAW = "withdraw"
+    GIVE_UP = "give up"
+
+
+def next_step(entry: Entry, repeat: Repeat, now: datetime) -> Step:
+    """What follows from what is wanted and what is known."""
+    findable = repeat in (Repeat.FINDABLE, Repeat.WINDOW)
+    if entry.doubtful_since is not None and findable:
+        still_news = entry.wanted is Moment.LIVE and now <= entry.until
+        return Step.FIND_OR_PUBLISH if still_news else Step.FIND
+    if entry.wanted is not Moment.LIVE:
+        return Step.WITHDRAW
+    return Step.PUBLISH if now <= entry.until else Step.GIVE_UP
+
+
+class Sight(StrEnum):
+    """What Owncast says of its stream when asked. `connected` is warming up: no picture yet."""
+
+    ONLINE = "online"
+    CONNECTED = "connected"
+    OFFLINE = "offline"
+    UNREACHABLE = "unreachable"
+
+
+LOOK_AGAIN = timedelta(seconds=3)
+
+
+def wait_for_stream(entry: Entry, sight: Sight, rules: Rules, now: datetime) -> datetime | None:
+    """Until when to wait with a live post since Owncast does not show the stream yet; None to
+    speak. Waits up to twice the hold; Owncast out of reach means speak. Raises NotLive.
+    """
+    patient_until = entry.until - rules.give_up + 2 * rules.hold
+    if sight is Sight.OFFLINE and now >= patient_until:
+        raise NotLive("Owncast says that the stream is offline")
+    if sight in (Sight.OFFLINE, Sight.CONNECTED) and now < patient_until:
+        return min(now + LOOK_AGAIN, patient_until)
+    return None
+
+
+class NotLive(Exception):
+    """The stream that a post would call live is not. str() is for the operator."""
+
+
+def settled(entry: Entry) -> Entry:
+    """*entry* once what it says is up."""
+    return replace(entry, state=State.SETTLED, shown=Moment.LIVE, doubtful_since=None, reason="")
+
+
+def withdrawn(entry: Entry, reason: str) -> Entry:
+    """Not told, and rightly so, unless it may be up nevertheless."""
+    if entry.doubtful_since is not None:
+        return failed(entry, reason)
+    return replace(entry, state=State.WITHDRAWN, reason=reason)
+
+
+def failed(entry: Entry, reason: str) -> Entry:
+    """Not told, for good. What may be up nevertheless is never called failed."""
+    if entry.doubtful_since is not None:
+        return replace(entry, state=State.UNSURE, reason=f"may be posted, look first: {reason}")
+    return replace(entry, state=State.FAILED, reason=reason)
+
+
+def after(
+    entry: Entry,
+    problem: DeliveryError,
+    repeat: Repeat,
+    *,
+    left: datetime,
+    now: datetime,
+    dice: float,
+    insist: bool = False,
+) -> Entry:
+    """*entry* after a try, begun at *left*, that did not succeed.
+
+    *dice* in [0, 1) is the jitter. *insist* is the operator's wish to risk a second post where
+    nobody can look.
+    """
+    reason = str(problem)
+    match problem:
+        case TryLater():
+            again = entry
+            if entry.doubtful_since is None:
+                again = replace(entry, generation=entry.generation + 1)
+            return _later(again, reason, max(problem.wait, backoff(entry.tries, dice)), now)
+        case Unsure():
+            doubtful = replace(entry, doubtful_since=entry.doubtful_since or left)
+            if repeat is Repeat.DOUBLES and not insist:
+                return failed(doubtful, reason)
+            return _later(doubtful, reason, backoff(entry.tries, dice), now)
+        case Refused() | Gone() | _:
+            return failed(entry, reason)
+
+
+def _later(entry: Entry, reason: str, wait: timedelta, now: datetime) -> Entry:
+    at = now + wait
+    if at > entry.until:
+        return failed(entry, f"too late to try again: {reason}")
+    return replace(entry, state=State.DUE, next_at=at, reason=reason)
+
+
+def backoff(tries: int, dice: float) -> timedelta:
+    """Exponential with full jitter: anything up to 2 s after the first try, up to 5 min later."""
+    return timedelta(seconds=dice * min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(tries - 1, 16)))

@@ -1,0 +1,148 @@
+"""A template's source becomes a text: sandboxed, within bounds, and every value escaped once.
+
+Templates are the operator's and as trusted as settings, but some are copied from strangers and
+all are edited in a hurry: none may hang us, fill the memory or change what it was given.
+"""
+
+import traceback
+from collections.abc import Callable, Collection, Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+import regex
+from jinja2 import StrictUndefined, Template, TemplateSyntaxError, nodes
+from jinja2.compiler import CodeGenerator, Frame
+from jinja2.exceptions import SecurityError
+from jinja2.meta import find_undeclared_variables
+from jinja2.runtime import Context
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+STEPS = 20_000
+"""Blocks that may be entered for one text: every turn of a loop, every call of a macro."""
+LENGTH = 65_536
+"""Code points a text or a repeated string may have, far beyond any network's limit."""
+_GROWS = frozenset(
+    {"batch", "center", "expandtabs", "format", "format_map", "indent", "ljust", "lipsum"}
+    | {"rjust", "slice", "to_bytes", "zfill"}
+)
+"""Filters, functions and methods that make gigabytes out of one number."""
+
+
+class BadTemplate(Exception):
+    """str() says what is wrong with a template, for the operator; *line* is 0 if unknown."""
+
+    def __init__(self, reason: str, line: int = 0) -> None:
+        super().__init__(reason)
+        self.line = line
+
+
+class Ready(str):
+    """Text that is in the network's dialect already: printed as it is."""
+
+    __slots__ = ()
+
+
+def _join(pieces: Iterable[str]) -> Ready:
+    """What a macro or a `{% set %}` block made was escaped when it was made."""
+    return Ready("".join(pieces))
+
+
+class _Counted(CodeGenerator):
+    def blockvisit(self, nodes: Iterable[nodes.Node], frame: Frame) -> None:
+        self.writeline("environment.step()")
+        super().blockvisit(nodes, frame)
+
+
+class Sandbox(ImmutableSandboxedEnvironment):
+    """Templates for one dialect. *links* are never escaped, wherever they stand in a value.
+
+    One text at a time: it counts steps, so threads must not share one.
+    """
+
+    code_generator_class = _Counted
+    concat = staticmethod(_join)  # as jinja2.nativetypes does
+    intercepted_binops = frozenset({"*", "**", "%"})
+
+    def __init__(self, escape: Callable[[str], str], links: Collection[str]) -> None:
+        super().__init__(undefined=StrictUndefined, finalize=self._printed)
+        self._escape = escape
+        longest_first = sorted(map(regex.escape, links), key=len, reverse=True)
+        self._links = regex.compile(f"({'|'.join(longest_first)})") if links else None
+        self._steps = 0
+        for name in _GROWS:
+            self.filters.pop(name, None)
+            self.globals.pop(name, None)
+
+    def understand(self, source: str, known: Collection[str]) -> Template:
+        """Raises BadTemplate for a syntax error, and for a variable that is not *known*."""
+        try:
+            tree = self.parse(source)
+            unknown = find_undeclared_variables(tree) - set(known)
+            if unknown:
+                uses = [name for name in tree.find_all(nodes.Name) if name.name in unknown]
+                raise BadTemplate(_unknown(unknown, known), min(name.lineno for name in uses))
+            return self.from_string(source)
+        except BadTemplate:
+            raise
+        except TemplateSyntaxError as error:
+            raise BadTemplate(error.message or "syntax error", error.lineno) from None
+        except Exception as error:  # noqa: BLE001  # deep nesting breaks Python's own compiler
+            raise BadTemplate(f"can not be compiled ({type(error).__name__})") from None
+
+    def render(self, template: Template, values: Mapping[str, object]) -> str:
+        """Raises BadTemplate, whatever goes wrong."""
+        self._steps, length, pieces = STEPS, 0, []
+        try:
+            for piece in template.generate(values):
+                pieces.append(piece)
+                length += len(piece)
+                if length > LENGTH:
+                    raise BadTemplate("makes an endless text")
+        except Exception as error:  # noqa: BLE001  # a template is a program: anything
+            reason = str(error) or type(error).__name__
+            stack = traceback.extract_tb(error.__traceback__)
+            lines = [at.lineno for at in stack if at.filename == "<template>"]
+            raise BadTemplate(reason, (lines[-1] if lines else 0) or 0) from None
+        return "".join(pieces)
+
+    def step(self) -> None:
+        """Called by the compiled template, once for each block that it enters."""
+        self._steps -= 1
+        if self._steps < 0:
+            raise BadTemplate("does not come to an end")
+
+    def _printed(self, value: object) -> str:
+        if value is None:
+            return ""
+        if isinstance(value, Ready | int | float):
+            return str(value)
+        if self._links is None:
+            return self._escape(str(value))
+        pieces = self._links.split(str(value))  # every second piece is a link
+        pieces[::2] = map(self._escape, pieces[::2])
+        return "".join(pieces)
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        return attr not in _GROWS and super().is_safe_attribute(obj, attr, value)
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        numbers = isinstance(left, int | float) and isinstance(right, int | float)
+        if numbers:
+            too_big = max(abs(left), abs(right)) > (16 if operator == "**" else 2**64)
+        elif operator == "*":
+            times, of = (left, right) if isinstance(left, int) else (right, left)
+            too_big = times * len(of) > LENGTH
+        else:
+            too_big = True
+        if too_big:
+            raise SecurityError(f"this use of {operator} is not allowed in a template")
+        return super().call_binop(context, operator, left, right)
+
+
+def _unknown(names: Collection[str], known: Collection[str]) -> str:
+    told = []
+    for name in sorted(names):
+        near = get_close_matches(name, known, 1)
+        told.append(f"'{name}'" + (f" (did you mean '{near[0]}'?)" if near else ""))
+    kind = "unknown variable" if len(told) == 1 else "unknown variables"
+    return f"{kind} {', '.join(told)}; known are {', '.join(sorted(known))}"

@@ -1,0 +1,84 @@
+"""The clock: it wakes delivery when something is due, and holds no state of its own.
+
+APScheduler's job store is never used: what it takes out of there is lost with the process.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from announcer.outbox import StorageError
+
+log = structlog.get_logger("announcer.scheduler")
+
+SAFETY_NET = 5
+"""Seconds between two looks at the outbox when nobody called."""
+RETURNING = 5
+"""Ticks that may be on their way out when the next one is due: with APScheduler's default of one, a
+call that comes in that moment would be dropped, and wait for the safety net.
+"""
+STUCK = 30.0
+"""Seconds without a finished look after which the clock does not count as ticking."""
+
+
+class Clock:
+    """Calls *work* at once when woken, at the time that it asked for, and every few seconds."""
+
+    def __init__(self, work: Callable[[], datetime | None]) -> None:
+        self._work = work
+        self._scheduler = BackgroundScheduler(timezone=UTC)
+        self._working = threading.Lock()
+        self._called = threading.Event()
+        self._ticked = time.monotonic()
+
+    def start(self) -> None:
+        self._scheduler.add_job(
+            self.tick, "interval", seconds=SAFETY_NET, coalesce=True, misfire_grace_time=None
+        )
+        self._scheduler.start()
+        self.wake()
+
+    def wake(self) -> None:
+        """There may be something to do now."""
+        self._called.set()
+        self._at(datetime.now(UTC), "now")
+
+    def stop(self) -> None:
+        """No further look. Returns at once."""
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+
+    def ticking(self) -> bool:
+        """Whether the last look at the outbox was finished, and not long ago."""
+        return time.monotonic() - self._ticked < STUCK
+
+    def tick(self) -> None:
+        """Look at the outbox, once more for each call that came while looking."""
+        self._called.set()
+        while self._called.is_set() and self._working.acquire(blocking=False):
+            try:
+                self._called.clear()
+                again = self._work()
+                self._ticked = time.monotonic()
+                if again:
+                    self._at(again, "due")
+            except StorageError as problem:
+                log.error("storage", reason=type(problem).__name__)
+                return
+            finally:
+                self._working.release()
+
+    def _at(self, when: datetime, name: str) -> None:
+        self._scheduler.add_job(
+            self.tick,
+            "date",
+            run_date=when,
+            id=name,
+            replace_existing=True,
+            misfire_grace_time=None,
+            max_instances=RETURNING,
+        )

@@ -1,0 +1,256 @@
+"""How settings are declared, read and documented.
+
+A group of settings is a pydantic model; a field declared with `setting` is a variable. Reading
+tells every problem at once, by the name of its variable, and never shows a value.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+Group = TypeVar("Group", bound=BaseModel)
+
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_LOCAL_SUFFIXES = (".local", ".lan", ".internal", ".localhost", ".home.arpa", ".test")
+ACCOUNT = re.compile(r"[A-Z0-9]+(_[A-Z0-9]+)*")
+
+
+class SettingsError(Exception):
+    """Settings that can not be used. *problems* has one line for each, without any value."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def setting(description: str, *, default: Any = PydanticUndefined) -> Any:
+    """A field that is a variable. Without a default it is required."""
+    return Field(default=default, description=description)
+
+
+def parse_duration(text: object) -> object:
+    """`30s`, `5m`, `1h30m`; a bare number is an error, so that nobody waits 30 s unawares."""
+    if not isinstance(text, str):
+        return text
+    match = _DURATION.fullmatch(text.strip())
+    if not text.strip() or match is None:
+        raise ValueError("is not a duration: write it like 30s, 5m or 1h30m")
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return timedelta(hours=hours, minutes=minutes, seconds=seconds)
+
+
+def show_duration(duration: timedelta) -> str:
+    """The inverse of `parse_duration`, in whole seconds."""
+    minutes, seconds = divmod(int(duration.total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = ((hours, "h"), (minutes, "m"), (seconds, "s"))
+    return "".join(f"{n}{unit}" for n, unit in parts if n) or "0s"
+
+
+def _address(url: str) -> str:
+    """A web address without credentials, query or fragment, and without a slash at its end."""
+    try:
+        parts = urlsplit(url)
+        port_is_fine = parts.port is None or parts.port > 0
+    except ValueError:
+        raise ValueError("is not a web address") from None
+    if parts.scheme not in ("https", "http") or not parts.hostname or not port_is_fine:
+        raise ValueError("is not a web address: it starts with https://")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must not contain a user name or password")
+    if parts.query or parts.fragment:
+        raise ValueError("must not have a query or a fragment")
+    return url.rstrip("/")
+
+
+def is_private(host: str) -> bool:
+    """Whether *host* is a name or address that only this machine or its own network knows."""
+    try:
+        return not ip_address(host).is_global
+    except ValueError:
+        return "." not in host or host.endswith(_LOCAL_SUFFIXES)
+
+
+def _safe_address(url: str) -> str:
+    url = _address(url)
+    parts = urlsplit(url)
+    if parts.scheme == "http" and not is_private(parts.hostname or ""):
+        raise ValueError("would send credentials unencrypted: use https://")
+    return url
+
+
+def _secret_address(secret: SecretStr) -> SecretStr:
+    url = secret.get_secret_value()
+    _safe_address(url.partition("?")[0])
+    return secret
+
+
+def _names(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(name.strip().lower() for name in value.split(",") if name.strip())
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+PublicUrl = Annotated[str, AfterValidator(_address)]
+"""An address of our own streams: shown to the world, and http is the streamer's own choice."""
+BaseUrl = Annotated[str, AfterValidator(_safe_address)]
+"""Where credentials are sent: https, or http inside one's own network."""
+SecretUrl = Annotated[SecretStr, AfterValidator(_secret_address)]
+"""An address that is itself the secret, such as a webhook's."""
+NameList = Annotated[tuple[str, ...], BeforeValidator(_names)]
+
+
+class Environment:
+    """The variables, read group by group; `finish` tells every problem at once.
+
+    A secret may come from the file that `NAME_FILE` names; one line end at its end is dropped.
+    """
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+        self._known: set[str] = set()
+        self._prefixes: set[str] = set()
+        self.problems: list[str] = []
+        self.warnings: list[str] = []
+
+    def group(self, prefix: str, model: type[Group]) -> Group | None:
+        """*model* filled from `PREFIX_FIELD`; None if that was not possible, told by `finish`."""
+        values: dict[str, Any] = {}
+        self._prefixes.add(f"{prefix.partition('__')[0]}_")
+        before = len(self.problems)
+        for field, info in model.model_fields.items():
+            variable = variable_name(prefix, field)
+            self._known.add(variable)
+            value = self._variables.get(variable, "").strip() or None
+            if is_secret(info):
+                self._known.add(f"{variable}_FILE")
+                value = self._from_file(variable, value)
+                if value is not None and not value.isprintable():
+                    # It would break the header or address that carries it, long after the start.
+                    self.problems.append(f"{variable} must be one line without control characters")
+            if value is not None:
+                values[field] = value
+        if len(self.problems) > before:
+            return None
+        try:
+            return model.model_validate(values)
+        except ValidationError as error:
+            for problem in error.errors(include_input=False, include_url=False):
+                field = str(problem["loc"][0]) if problem["loc"] else ""
+                variable = variable_name(prefix, field)
+                self.problems.append(f"{variable} {_plainly(problem['type'], problem['msg'])}")
+            return None
+
+    def accounts(self, prefix: str) -> list[str]:
+        """Names of further accounts: `MUSIC` where `PREFIX__MUSIC__FIELD` is set."""
+        self._prefixes.add(f"{prefix}_")
+        names = set()
+        for variable in self._variables:
+            parts = variable.split("__")
+            if len(parts) == 3 and parts[0] == prefix and ACCOUNT.fullmatch(parts[1]):
+                names.add(parts[1])
+        return sorted(names)
+
+    def mentions(self, prefix: str, fields: tuple[str, ...]) -> bool:
+        """Whether any of the variables of these *fields* is set to something."""
+        names = (variable_name(prefix, field) for field in fields)
+        return any(
+            self._variables.get(f"{name}{end}", "").strip()
+            for name in names
+            for end in ("", "_FILE")
+        )
+
+    def learn(self, prefix: str, model: type[BaseModel]) -> None:
+        """Know the names of a group that is not in use, so that a misspelt one is recognised."""
+        self._prefixes.add(f"{prefix.partition('__')[0]}_")
+        for field, info in model.model_fields.items():
+            self._known.add(variable_name(prefix, field))
+            if is_secret(info):
+                self._known.add(f"{variable_name(prefix, field)}_FILE")
+
+    def finish(self) -> None:
+        """Raises SettingsError if anything was wrong; fills *warnings*."""
+        for variable in sorted(set(self._variables) - self._known):
+            ours = variable.startswith(tuple(self._prefixes))
+            # A stranger's variable must look almost like ours before we refuse to start over it.
+            near = difflib.get_close_matches(variable, self._known, 1, 0.85 if ours else 0.93)
+            if near:
+                self.problems.append(f"{variable}: no such setting; did you mean {near[0]}?")
+            elif ours:
+                self.warnings.append(f"{variable}: no such setting, ignored")
+        if self.problems:
+            raise SettingsError(self.problems)
+
+    def _from_file(self, variable: str, value: str | None) -> str | None:
+        path = self._variables.get(f"{variable}_FILE", "").strip()
+        if not path:
+            return value
+        if value is not None:
+            self.problems.append(f"{variable} and {variable}_FILE are both set: keep one")
+            return None
+        try:
+            content = Path(path).read_text("utf-8-sig").removesuffix("\n").removesuffix("\r")
+        except (OSError, UnicodeDecodeError) as error:
+            self.problems.append(f"{variable}_FILE can not be read ({type(error).__name__})")
+            return None
+        if not content.strip():
+            self.problems.append(f"{variable}_FILE names an empty file")
+            return None
+        return content
+
+
+def variable_name(prefix: str, field: str) -> str:
+    """`MASTODON` and `access_token` make `MASTODON_ACCESS_TOKEN`; `MASTODON__MUSIC` doubles it."""
+    return f"{prefix}{'__' if '__' in prefix else '_'}{field.upper()}"
+
+
+def is_secret(info: FieldInfo) -> bool:
+    return SecretStr in (info.annotation, *get_args(info.annotation))
+
+
+def secrets_of(group: BaseModel) -> Iterator[str]:
+    """Every secret value in *group*, for redaction only."""
+    for field in type(group).model_fields:
+        value = getattr(group, field)
+        if isinstance(value, SecretStr):
+            yield value.get_secret_value()
+
+
+def reference(prefix: str, model: type[BaseModel], *, but: frozenset[str] = frozenset()) -> str:
+    """A table of the variables of *model*, as Markdown."""
+    lines = ["| Variable | Default | |", "|---|---|---|"]
+    for field, info in model.model_fields.items():
+        if field not in but:
+            name = f"`{variable_name(prefix, field)}`"
+            if is_secret(info):
+                name += " (secret)"
+            lines.append(f"| {name} | {_default(info)} | {info.description} |")
+    return "\n".join(lines)
+
+
+def _default(info: FieldInfo) -> str:
+    if info.is_required():
+        return "required"
+    default = info.default
+    if default in (None, "", ()):
+        return "none"
+    return f"`{show_duration(default) if isinstance(default, timedelta) else default}`"
+
+
+def _plainly(kind: str, message: str) -> str:
+    """pydantic's message in our words, which never quote the value."""
+    if kind == "missing":
+        return "is missing"
+    if kind == "literal_error":
+        return message.replace("Input should be", "must be")
+    return message.removeprefix("Value error, ").replace("Input should be", "must be")

@@ -1,0 +1,36 @@
+"""For machines: is the process alive, and is it able to work? No network is asked: an outage there
+must never restart us.
+"""
+
+from flask import Blueprint
+from flask.typing import ResponseReturnValue
+
+from announcer.outbox import StorageError
+from announcer.wiring import Parts
+
+
+def blueprint(parts: Parts) -> Blueprint:
+    health = Blueprint("health", __name__)
+
+    @health.get("/healthz")
+    def healthz() -> ResponseReturnValue:
+        """The process answers and the database can be read."""
+        try:
+            parts.outbox.next_due()
+        except StorageError as problem:
+            return {"ok": False, "database": type(problem).__name__}, 503
+        return {"ok": True}
+
+    @health.get("/readyz")
+    def readyz() -> ResponseReturnValue:
+        """Events can be stored and posts go out: the database is writable and the clock ticks."""
+        database = "writable"
+        try:
+            parts.outbox.prove_writable()
+        except StorageError as problem:
+            database = type(problem).__name__
+        ok = database == "writable" and parts.clock.ticking()
+        clock = "ticking" if parts.clock.ticking() else "stuck"
+        return {"ok": ok, "database": database, "clock": clock}, 200 if ok else 503
+
+    return health

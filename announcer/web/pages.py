@@ -1,0 +1,126 @@
+"""The pages for people. Everything shown is escaped; nothing here changes anything."""
+
+import hmac
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+
+from flask import Blueprint, Response, abort, render_template, request
+from flask.typing import ResponseReturnValue
+
+from announcer.content import thaw
+from announcer.outbox import Shown
+from announcer.policy import Broadcast, State
+from announcer.wiring import Parts
+
+BROADCASTS = 20
+"""How many the first page shows."""
+FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
+
+STATES = {
+    State.DUE: "waiting",
+    State.SENDING: "on its way",
+    State.SETTLED: "posted",
+    State.WITHDRAWN: "not told",
+    State.FAILED: "failed",
+    State.UNSURE: "may be posted",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One post as the page shows it."""
+
+    destination: str
+    state: str
+    words: str
+    link: str
+    text: str
+    reason: str
+    tries: int
+    next_at: str
+
+
+def blueprint(parts: Parts) -> Blueprint:
+    pages = Blueprint("pages", __name__)
+    password = parts.settings.service.admin_password
+
+    @pages.before_request
+    def guard() -> ResponseReturnValue | None:
+        if password is None:
+            if not _on_this_machine():
+                abort(
+                    Response(
+                        "Set ANNOUNCER_ADMIN_PASSWORD to see this page from elsewhere.\n",
+                        403,
+                        mimetype="text/plain",
+                    )
+                )
+            return None
+        given = request.authorization
+        expected = password.get_secret_value()
+        name, word = (given.username, given.password) if given else ("", "")
+        right = hmac.compare_digest((word or "").encode(), expected.encode())
+        if right and name == "admin":
+            return None
+        return Response(
+            "Log in as admin.\n",
+            401,
+            {"WWW-Authenticate": 'Basic realm="Announcer"'},
+            mimetype="text/plain",
+        )
+
+    @pages.get("/")
+    def home() -> ResponseReturnValue:
+        shows = parts.outbox.history(BROADCASTS)
+        now = datetime.now(UTC)
+        return render_template(
+            "home.html",
+            broadcasts=[(_show(show), [_row(post, now) for post in told]) for show, told in shows],
+            closed={name: why for name, (_, why) in parts.outbox.closed().items()},
+            destinations=list(parts.settings.destinations),
+            refresh=any(show.live for show, _ in shows),
+        )
+
+    return pages
+
+
+def _on_this_machine() -> bool:
+    """A forwarded request is never local, and neither is one for another name (DNS rebinding)."""
+    if any(name in request.headers for name in FORWARDED):
+        return False
+    host = request.host.rpartition(":")[0] if request.host[-1:] != "]" else request.host
+    if (host or request.host).strip("[]") not in ("localhost", "127.0.0.1", "::1"):
+        return False
+    try:
+        return ip_address(request.remote_addr or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _show(broadcast: Broadcast) -> dict[str, object]:
+    length = (broadcast.stopped or datetime.now(UTC)) - broadcast.began
+    return {
+        "id": broadcast.id,
+        "channel": broadcast.channel,
+        "title": broadcast.title or broadcast.name or "(no title)",
+        "began": broadcast.began.strftime("%Y-%m-%d %H:%M UTC"),
+        "live": broadcast.live,
+        "length": str(timedelta(seconds=int(length.total_seconds()))),
+    }
+
+
+def _row(post: Shown, now: datetime) -> Row:
+    entry = post.entry
+    waits = entry.state is State.DUE and entry.next_at > now
+    link = post.receipt.url if post.receipt else ""
+    return Row(
+        destination=entry.destination,
+        state=entry.state.value,
+        words=STATES[entry.state],
+        link=link if link.startswith(("https://", "http://")) else "",
+        text=thaw(post.content).text if post.content else "",
+        reason=entry.reason,
+        tries=len(post.tries),
+        next_at=entry.next_at.strftime("%H:%M:%S UTC") if waits else "",
+    )

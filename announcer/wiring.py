@@ -1,0 +1,245 @@
+"""The one place where settings are put together and parts are chosen."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from announcer import migrations, outbox, wire
+from announcer.content import Channel, Composer
+from announcer.delivery import Delivery
+from announcer.intake import Intake
+from announcer.logs import Redactor
+from announcer.network import Network
+from announcer.networks import available
+from announcer.outbox import DestinationMemory, Outbox
+from announcer.policy import Rules
+from announcer.scheduler import Clock
+from announcer.settings import (
+    BaseUrl,
+    Environment,
+    PublicUrl,
+    SettingsError,
+    secrets_of,
+    setting,
+    variable_name,
+)
+from announcer.watch import Watch
+from announcer.wording import Templates
+
+DEFAULT = "default"
+"""The channel of the unnamed Owncast server."""
+TOKEN = re.compile(r"[A-Za-z0-9_-]{16,}")
+"""A webhook token: shorter ones can be guessed, other characters do not survive in an address."""
+
+
+class Service(BaseModel):
+    """How the service itself runs."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    database_url: str = setting(
+        "Where everything is kept: a SQLite file, `sqlite:///announcer.db` (in the container "
+        "under its data volume).",
+        default="sqlite:///announcer.db",
+    )
+    templates: Path | None = setting(
+        "The folder of your templates; the shipped ones fill what it lacks.", default=None
+    )
+    host: str = setting("Address to listen on (in the container `0.0.0.0`).", default="127.0.0.1")
+    port: int = Field(default=8000, ge=1, le=65535, description="Port to listen on.")
+    admin_password: SecretStr | None = setting(
+        "Password for the pages (user name `admin`). Without it they answer on this machine only.",
+        default=None,
+    )
+    replay_url: PublicUrl | None = setting(
+        "A link that a text may offer once the stream has ended.", default=None
+    )
+    proxy: BaseUrl | None = setting(
+        "Proxy for everything that is sent out; the usual proxy variables are not read.",
+        default=None,
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = setting(
+        "`debug`, `info`, `warning` or `error`.", default="info"
+    )
+    log_format: Literal["console", "json"] = setting("`console` or `json`.", default="console")
+
+
+class OwncastServer(BaseModel):
+    """One Owncast server that we serve."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    url: PublicUrl | None = setting(
+        "Public address of the stream: the link in every announcement, and where its status and "
+        "tags are asked for.",
+        default=None,
+    )
+    webhook_secret: SecretStr | None = setting(
+        "Secret of the webhook, for Owncast 0.3 and later, which signs.", default=None
+    )
+    webhook_token: SecretStr | None = setting(
+        "For older servers, which do not sign: a long random word that ends the webhook's address, "
+        "`/webhooks/owncast/<token>`.",
+        default=None,
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that was set, checked. Destinations and channels by name."""
+
+    service: Service
+    rules: Rules
+    channels: Mapping[str, OwncastServer]
+    destinations: Mapping[str, Network]
+    warnings: list[str] = field(default_factory=list)
+
+    def secrets(self) -> list[str]:
+        groups = (self.service, *self.channels.values(), *self.destinations.values())
+        return [secret for group in groups for secret in secrets_of(group)]
+
+    def serves(self, destination: str, channel: str) -> bool:
+        """Whether *destination* is told of *channel*. A server's chat is told of its own only."""
+        network = self.destinations[destination]
+        if network.name == "owncast":
+            return channel == (destination.partition(".")[2] or DEFAULT)
+        return not network.channels or channel in network.channels
+
+    def audience(self, channel: str) -> list[str]:
+        return [name for name in self.destinations if self.serves(name, channel)]
+
+    def open_doors(self) -> list[str]:
+        """Why the service must not start, by variable; empty if every server proves itself."""
+        return [
+            f"{_owncast(name)}WEBHOOK_SECRET (Owncast 0.3 and later) or {_owncast(name)}"
+            "WEBHOOK_TOKEN (older) must be set, or anybody could announce in your name"
+            for name, server in self.channels.items()
+            if not server.webhook_secret and not server.webhook_token
+        ]
+
+
+def read(variables: Mapping[str, str]) -> Settings:
+    """Raises SettingsError with every problem there is."""
+    env = Environment(variables)
+    service = env.group("ANNOUNCER", Service)
+    rules = env.group("ANNOUNCER", Rules)
+    channels = {
+        name: server
+        for name, prefix in _prefixes(env, "OWNCAST").items()
+        if (server := env.group(prefix, OwncastServer))
+    }
+    if len(channels) > 1 and channels.get(DEFAULT) == OwncastServer():
+        del channels[DEFAULT]  # only named servers are meant
+    destinations: dict[str, Network] = {}
+    for name, network in available().items():
+        fields = network.switched_on_by or tuple(
+            field for field in network.model_fields if field not in Network.model_fields
+        )
+        for account, prefix in _prefixes(env, name.upper()).items():
+            if not env.mentions(prefix, fields):
+                env.learn(prefix, network)
+            elif found := env.group(prefix, network):
+                destinations[name if account == DEFAULT else f"{name}.{account}"] = found
+    _cross_check(env, rules, channels, destinations)
+    env.finish()
+    if service is None or rules is None:
+        raise SettingsError(env.problems)
+    return Settings(service, rules, channels, destinations, env.warnings)
+
+
+def _prefixes(env: Environment, prefix: str) -> dict[str, str]:
+    accounts = {account.lower(): f"{prefix}__{account}" for account in env.accounts(prefix)}
+    return {DEFAULT: prefix} | accounts
+
+
+def _owncast(channel: str) -> str:
+    return "OWNCAST_" if channel == DEFAULT else f"OWNCAST__{channel.upper()}__"
+
+
+def _cross_check(
+    env: Environment,
+    rules: Rules | None,
+    channels: Mapping[str, OwncastServer],
+    destinations: Mapping[str, Network],
+) -> None:
+    """What depends on several groups."""
+    if rules and rules.hold >= rules.give_up:
+        env.problems.append("ANNOUNCER_HOLD must be shorter than ANNOUNCER_GIVE_UP")
+    seen: dict[str, str] = {}
+    for name, server in channels.items():
+        for what, secret in (("SECRET", server.webhook_secret), ("TOKEN", server.webhook_token)):
+            if secret is None:
+                continue
+            variable, value = f"{_owncast(name)}WEBHOOK_{what}", secret.get_secret_value()
+            if what == "TOKEN" and not TOKEN.fullmatch(value):
+                env.problems.append(f"{variable} must be 16 or more letters, digits, - or _")
+            if value in seen:
+                env.problems.append(f"{variable} must differ from {seen[value]}")
+            seen[value] = variable
+    for name, network in destinations.items():
+        for channel in network.channels:
+            if channel not in channels:
+                prefix = name.upper().replace(".", "__")
+                variable = variable_name(prefix, "channels")
+                env.problems.append(f"{variable}: there is no channel {channel}")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The running service, put together but not started."""
+
+    settings: Settings
+    outbox: Outbox
+    intake: Intake
+    delivery: Delivery
+    clock: Clock
+    channels: Mapping[str, Channel]
+
+    def start(self) -> None:
+        self.outbox.enlist()
+        self.delivery.reopen_changed()
+        self.clock.start()
+
+    def stop(self, patience: float) -> None:
+        """Let what is on its way arrive, for *patience* seconds."""
+        self.clock.stop()
+        self.delivery.stop(patience)
+
+
+def composer(settings: Settings) -> Composer:
+    return Composer(Templates(settings.service.templates), settings.service.replay_url or "")
+
+
+def open_outbox(settings: Settings) -> Outbox:
+    """The database, brought to the schema of this version. Raises StorageError, SchemaTooNew."""
+    engine = outbox.connect(settings.service.database_url)
+    migrations.upgrade(engine)
+    return Outbox(engine)
+
+
+def assemble(settings: Settings) -> Parts:
+    """Every part of the service. Raises StorageError, SchemaTooNew."""
+    wire.Session.proxy = settings.service.proxy
+    box = open_outbox(settings)
+    for name, network in settings.destinations.items():
+        network.remember_in(DestinationMemory(box, name))
+    channels = {
+        name: Channel(name, server.url or "", Watch(server.url) if server.url else None)
+        for name, server in settings.channels.items()
+    }
+    delivery = Delivery(
+        box,
+        settings.rules,
+        settings.destinations,
+        channels,
+        composer(settings),
+        redact=Redactor(settings.secrets()),
+        wake=lambda: clock.wake(),
+    )
+    clock = Clock(delivery.run)
+    intake = Intake(box, settings.rules, settings.audience, clock.wake)
+    return Parts(settings, box, intake, delivery, clock, channels)

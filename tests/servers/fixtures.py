@@ -1,0 +1,48 @@
+"""The real servers as fixtures: one start for the whole run, one fresh account for each test."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from tests.servers import NotInstalledError, must_be_there
+from tests.servers.pds import BlueskyAccount, Pds
+from tests.servers.snac import FediverseAccount, Snac
+
+Server = TypeVar("Server")
+
+
+def started(start: Callable[[Path], Server], folder: Path) -> Server:
+    """The server; or, where it is not installed, a skip that says so, or a failure in CI."""
+    try:
+        return start(folder)
+    except NotInstalledError as missing:
+        reason = f"{missing}: run tests/servers/install"
+    if must_be_there():
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def pds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pds]:
+    server = started(Pds, tmp_path_factory.mktemp("pds"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def snac(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Snac]:
+    server = started(Snac, tmp_path_factory.mktemp("snac"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def bluesky_account(pds: Pds) -> BlueskyAccount:
+    return pds.new_account()
+
+
+@pytest.fixture
+def fediverse_account(snac: Snac) -> FediverseAccount:
+    return snac.new_account()

@@ -1,0 +1,116 @@
+"""The service as a user starts it: a process of its own, spoken to over HTTP."""
+
+import hmac
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from tests.servers import free_port
+
+SECRET = "correct-horse-kestrel-7"
+SECONDS = 15.0
+PAYLOADS = Path(__file__).parent / "payloads"
+
+
+def payload(name: str) -> bytes:
+    """A webhook's body as Owncast sends it: compact, `<`, `>` and `&` escaped."""
+    document = json.loads((PAYLOADS / f"{name}.json").read_text("utf-8"))
+    return json.dumps(document, separators=(",", ":")).replace("&", "\\u0026").encode()
+
+
+class Service:
+    """`announcer serve` in *folder*, with *settings* as its whole environment.
+
+    A second one in the same folder finds the database of the first.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
+        self.folder, self.port = folder, free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        self.environment = {
+            **inherited,
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            "PYTHONWARNINGS": "default",
+            "ANNOUNCER_DATABASE_URL": f"sqlite:///{folder}/announcer.db",
+            "ANNOUNCER_PORT": str(self.port),
+            "OWNCAST_WEBHOOK_SECRET": SECRET,
+            **settings,
+        }
+        self._log = (folder / "service.log").open("ab")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "announcer", "serve"],
+            cwd=folder,
+            env=self.environment,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self.until(self._ready, "the service does not answer")
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "service.log").read_text("utf-8")
+
+    def hear(self, body: bytes, **headers: str) -> int:
+        """The status that a webhook with *body*, signed now, is answered with."""
+        at = str(int(time.time()))
+        seal = hmac.digest(SECRET.encode(), f"{at}.".encode() + body, "sha256").hex()
+        answer = requests.post(
+            f"{self.url}/webhooks/owncast",
+            data=body,
+            headers={
+                "Content-Type": "application/json",
+                "owncast-signature": f"t={at}.s={seal}",
+                **headers,
+            },
+            timeout=SECONDS,
+        )
+        return answer.status_code
+
+    def posts(self) -> dict[str, dict[str, Any]]:
+        """The outbox as `announcer history` tells it, by key."""
+        told = subprocess.run(
+            [sys.executable, "-m", "announcer", "history", "--json", "--broadcasts", "50"],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            check=True,
+            timeout=SECONDS,
+        )
+        return {row["key"]: row for row in json.loads(told.stdout)}
+
+    def until(self, ready: Any, otherwise: str) -> None:
+        """Returns once *ready* says so; AssertionError with the log if it never does."""
+        deadline = time.monotonic() + SECONDS
+        while not ready():
+            assert time.monotonic() < deadline, f"{otherwise}:\n{self.log[-3000:]}"
+            time.sleep(0.03)
+
+    def kill(self) -> None:
+        """SIGKILL to every process of it, as a power cut would."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self._log.close()
+
+    def stop(self) -> int:
+        """SIGTERM; the exit status."""
+        self.process.terminate()
+        status = self.process.wait(40)
+        self._log.close()
+        return status
+
+    def _ready(self) -> bool:
+        assert self.process.poll() is None, f"the service ended:\n{self.log[-3000:]}"
+        try:
+            return requests.get(f"{self.url}/readyz", timeout=2).status_code == 200
+        except requests.RequestException:
+            return False

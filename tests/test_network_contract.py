@@ -1,0 +1,486 @@
+"""What holds for every network. A new one is one file in announcer/networks and one row here."""
+
+import html
+import re
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import unquote_plus
+
+import pytest
+
+from announcer import networks
+from announcer.network import (
+    Card,
+    DeliveryError,
+    Gone,
+    Moment,
+    Network,
+    Post,
+    Receipt,
+    Refused,
+    Removes,
+    Repeat,
+    Revises,
+    TryLater,
+    Unsure,
+)
+from announcer.networks.bluesky import Bluesky
+from announcer.networks.discord import Discord
+from announcer.networks.mastodon import Mastodon
+from announcer.networks.owncast import Owncast
+from announcer.networks.x import X
+from announcer.settings import secrets_of, variable_name
+from announcer.wire import LONGEST_WAIT
+from tests.conftest import Answer, Body, Problem, Wire, connect_timeout, read_timeout, reset
+from tests.conftest import refused as refused_connection
+
+SECRET = "hush-canary-4711"
+"""Stands in every secret of every row, so that it can be looked for wherever it must not be."""
+
+POST = Post(
+    key="b1/live/contract",
+    moment=Moment.LIVE,
+    mood=Moment.LIVE,
+    text="Kestrel Workshop is live: a dovetail drawer https://live.example.org #owncast",
+    began_at=datetime(2026, 11, 23, 19, 15, 0, 250_000, tzinfo=UTC),
+    worded_at=datetime(2026, 11, 23, 19, 15, 31, tzinfo=UTC),
+    wire_key="b1/live/contract/0",
+    card=Card("https://live.example.org", "a dovetail drawer", "On now", "Kestrel Workshop"),
+)
+
+HOSTILE = [
+    "@everyone @here <!channel> <@U1> <@&99> @room @all <users/all> @**all**",
+    "duo with @kestrel and ＠kestrel@example.org",
+    "<script>alert(1)</script> <b>[x](http://evil.example)</b> *_~|` &amp; &lt;",
+    "{{7*7}} {% for a in b %} ${x} %s {0}",
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466 \U0001f1e9\U0001f1ea",
+]
+LIVE_MENTION = re.compile(r"[@＠]\w")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network, what it answers to a good post, and the receipt that must follow."""
+
+    make: Callable[[], Network]
+    answer: Body
+    receipt: Receipt
+    prepare: Callable[[Wire], None] = lambda _: None
+    """Standing answers to the requests beside the one that posts, such as a login."""
+    throttled: Answer = field(default_factory=lambda: Answer(429, {}, {"Retry-After": "42"}))
+    """"Come back in 42 seconds", as this network says it on a Monday at noon, UTC."""
+    gone: Answer = field(default_factory=lambda: Answer(404, {"error": "not found"}))
+    """What it answers when asked to change or remove what is no longer there."""
+
+    @property
+    def name(self) -> str:
+        return self.make().name
+
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+DATE = {"Date": "Mon, 23 Nov 2026 12:00:00 GMT"}
+
+
+def _bluesky_logs_in(wire: Wire) -> None:
+    login = {"did": "did:plc:kestrel", "handle": "kestrel.example", "accessJwt": f"a.{SECRET}"}
+    for nsid in ("createSession", "refreshSession"):
+        wire.always("POST", f"com.atproto.server.{nsid}", 200, {**login, "refreshJwt": "r.1"})
+
+
+BLUESKY_URI = "at://did:plc:kestrel/app.bsky.feed.post/3n2ytokevsqn5"
+
+ROWS = [
+    Row(
+        lambda: Bluesky(identifier="kestrel.example", app_password=SECRET),
+        answer={"uri": BLUESKY_URI, "cid": "bafy1"},
+        receipt=Receipt(
+            "3n2ytokevsqn5",
+            "https://bsky.app/profile/kestrel.example/post/3n2ytokevsqn5",
+            {"uri": BLUESKY_URI, "cid": "bafy1", "did": "did:plc:kestrel"},
+        ),
+        prepare=_bluesky_logs_in,
+        throttled=Answer(
+            429,
+            {"error": "RateLimitExceeded", "message": "Rate Limit Exceeded"},
+            {**DATE, "RateLimit-Reset": f"{NOON.timestamp() + 42:.0f}"},
+        ),
+        gone=Answer(200, {}),
+    ),
+    Row(
+        lambda: Discord(webhook_url=f"https://discord.com/api/webhooks/11/{SECRET}"),
+        answer={"id": "33", "channel_id": "22"},
+        receipt=Receipt("33", "https://discord.com/channels/44/22/33"),
+        prepare=lambda wire: wire.always(
+            "GET", f"/webhooks/11/{SECRET}", 200, {"guild_id": "44", "channel_id": "22"}
+        ),
+        throttled=Answer(429, {"message": "slow down", "retry_after": 42.0, "global": False}),
+        gone=Answer(404, {"message": "Unknown Message", "code": 10008}),
+    ),
+    Row(
+        lambda: Owncast(url="https://live.example.org", access_token=SECRET),
+        answer={"message": "sent", "success": True},
+        receipt=Receipt("b1/live/contract"),
+    ),
+    Row(
+        lambda: Mastodon(api_base_url="https://mastodon.test", access_token=SECRET),
+        answer={"id": "7", "url": "https://mastodon.test/@kestrel/7"},
+        receipt=Receipt("7", "https://mastodon.test/@kestrel/7"),
+        prepare=lambda wire: wire.always("GET", "/api/v2/instance", 200, {}),
+        throttled=Answer(429, {}, {**DATE, "X-RateLimit-Reset": "2026-11-23T12:00:42.000000Z"}),
+    ),
+    Row(
+        lambda: X(
+            consumer_key=SECRET,
+            consumer_secret=SECRET,
+            access_token=SECRET,
+            access_token_secret=SECRET,
+        ),
+        answer={"data": {"id": "7", "text": "as sent"}},
+        receipt=Receipt("7", "https://x.com/i/status/7"),
+        throttled=Answer(429, {}, {**DATE, "x-rate-limit-reset": f"{NOON.timestamp() + 42:.0f}"}),
+    ),
+]
+
+
+def test_every_network_has_a_row() -> None:
+    assert sorted(row.name for row in ROWS) == list(networks.available())
+
+
+@pytest.fixture(params=ROWS, ids=lambda row: row.name)
+def row(request: pytest.FixtureRequest, wire: Wire) -> Row:
+    row = request.param
+    assert isinstance(row, Row)
+    row.prepare(wire)
+    return row
+
+
+@pytest.fixture
+def network(row: Row) -> Network:
+    return row.make()
+
+
+# What an answer means
+
+
+def test_a_good_answer_becomes_the_receipt(row: Row, network: Network, wire: Wire) -> None:
+    wire.answers(200, row.answer)
+    assert network.publish(POST) == row.receipt
+    assert len(wire.scripted) == 1
+
+
+def test_the_words_leave_as_they_are(row: Row, network: Network, wire: Wire) -> None:
+    wire.answers(200, row.answer)
+    network.publish(POST)
+    body = unquote_plus(wire.scripted[-1].body.decode())
+    assert "Kestrel Workshop is live: a dovetail drawer https://live.example.org #owncast" in body
+
+
+@pytest.mark.parametrize(
+    ("problem", "error"),
+    [
+        pytest.param(refused_connection, TryLater, id="connection refused"),
+        pytest.param(connect_timeout, TryLater, id="connect time-out"),
+        pytest.param(read_timeout, Unsure, id="read time-out"),
+        pytest.param(reset, Unsure, id="reset"),
+    ],
+)
+def test_only_what_never_left_is_surely_not_posted(
+    network: Network, wire: Wire, problem: Problem, error: type[DeliveryError]
+) -> None:
+    wire.breaks(problem)
+    with pytest.raises(error):
+        network.publish(POST)
+    assert len(wire.scripted) == 1, "a network never tries again by itself"
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, Refused),
+        (404, Refused),
+        (408, TryLater),
+        (413, Refused),
+        (422, Refused),
+        (425, TryLater),
+        (429, TryLater),
+        (500, Unsure),
+        (502, Unsure),
+        (503, TryLater),
+        (504, Unsure),
+        (520, Unsure),
+    ],
+)
+def test_a_status_means_one_of_the_errors(
+    network: Network, wire: Wire, status: int, error: type[DeliveryError]
+) -> None:
+    wire.answers(status, {"error": "Reason", "message": "told by the network"})
+    with pytest.raises(error) as failure:
+        network.publish(POST)
+    assert str(status) in str(failure.value)
+    assert len(wire.scripted) == 1, "a network never tries again by itself"
+
+
+@pytest.mark.parametrize("oddity", [{"a": 1}, ["a"], None, 1.5, True], ids=repr)
+def test_an_odd_error_body_changes_nothing(network: Network, wire: Wire, oddity: Any) -> None:
+    body = dict.fromkeys(("error", "message", "code", "detail", "title", "errors"), oddity)
+    wire.answers(400, body)
+    with pytest.raises(Refused):
+        network.publish(POST)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_credentials_that_are_refused_close_the_destination(
+    network: Network, wire: Wire, status: int
+) -> None:
+    wire.answers(status, {"error": "Reason", "message": "told by the network"}, times=3)
+    with pytest.raises(Refused) as failure:
+        network.publish(POST)
+    assert failure.value.closes
+    assert len(wire.scripted) <= 2, "at most once more, with a fresh session"
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_refused_and_not_followed(network: Network, wire: Wire, status: int) -> None:
+    wire.answers(status, "", {"Location": "https://elsewhere.example/"})
+    with pytest.raises(Refused, match="redirect"):
+        network.publish(POST)
+    assert len(wire.scripted) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        pytest.param(200, "<html>Log in to the hotel's network</html>", id="a captive portal"),
+        pytest.param(200, "", id="empty"),
+        pytest.param(204, "", id="no content"),
+        pytest.param(200, '{"id": "7", "ur', id="cut short"),
+        pytest.param(200, {}, id="without the id"),
+        pytest.param(200, "[]", id="a list"),
+        pytest.param(200, "null", id="null"),
+        pytest.param(200, "[" * 100_000, id="very deep"),
+    ],
+)
+def test_a_good_status_without_the_id_is_no_success(
+    network: Network, wire: Wire, status: int, body: Body
+) -> None:
+    wire.answers(status, body)
+    with pytest.raises(Unsure):
+        network.publish(POST)
+
+
+def test_a_throttled_post_waits_as_its_network_says(row: Row, network: Network, wire: Wire) -> None:
+    wire.answers(row.throttled.status, row.throttled.body, row.throttled.headers)
+    with pytest.raises(TryLater) as failure:
+        network.publish(POST)
+    assert failure.value.wait == timedelta(seconds=42)
+
+
+@pytest.mark.parametrize(
+    ("value", "wait"),
+    [
+        ("5", timedelta(seconds=5)),
+        ("0.35", timedelta(seconds=0.35)),
+        ("Mon, 23 Nov 2026 12:00:07 GMT", timedelta(seconds=7)),
+        ("999999999", LONGEST_WAIT),
+        ("-5", timedelta()),
+        ("abc", timedelta()),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", timedelta()),
+        pytest.param("9" * 4000, timedelta(), id="4 kB of digits"),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_every_form_of_retry_after_is_understood(
+    network: Network, wire: Wire, status: int, value: str, wait: timedelta
+) -> None:
+    wire.answers(status, {}, {**DATE, "Retry-After": value})
+    with pytest.raises(TryLater) as failure:
+        network.publish(POST)
+    assert failure.value.wait == wait
+
+
+# What must never happen
+
+
+@pytest.mark.parametrize("secret_of", [row.make for row in ROWS], ids=[row.name for row in ROWS])
+def test_a_row_marks_every_secret(secret_of: Callable[[], Network]) -> None:
+    assert all(SECRET in secret for secret in secrets_of(secret_of()))
+
+
+FAILURES: list[Any] = [
+    *(pytest.param(p, id=p.__name__) for p in (refused_connection, connect_timeout)),
+    *(pytest.param(p, id=p.__name__) for p in (read_timeout, reset)),
+    *(pytest.param(Answer(s, {"error": "x"}), id=str(s)) for s in (400, 401, 404, 429, 500)),
+    pytest.param(Answer(302, "", {"Location": f"https://x.example/{SECRET}"}), id="302"),
+    pytest.param(Answer(200, "<html>"), id="no JSON"),
+]
+
+
+def _fails_with(wire: Wire, failure: Answer | Problem) -> None:
+    if isinstance(failure, Answer):
+        wire.answers(failure.status, failure.body, failure.headers, times=3)
+    else:
+        wire.breaks(failure, times=3)
+
+
+def _said_by(error: BaseException) -> str:
+    return repr(error) + "".join(traceback.format_exception(error))
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_no_secret_is_shown(network: Network, wire: Wire, failure: Answer | Problem) -> None:
+    _fails_with(wire, failure)
+    with pytest.raises(DeliveryError) as error:
+        network.publish(POST)
+    assert SECRET not in _said_by(error.value) + repr(network) + str(network)
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_no_secret_is_shown_when_something_is_taken_away(
+    row: Row, network: Network, wire: Wire, failure: Answer | Problem
+) -> None:
+    if not isinstance(network, Removes):
+        pytest.skip("cannot remove")
+    said = ""
+    _fails_with(wire, failure)
+    try:
+        network.remove(row.receipt)
+    except DeliveryError as error:
+        said = _said_by(error)
+    assert SECRET not in said
+
+
+def test_no_request_waits_for_ever(row: Row, network: Network, wire: Wire) -> None:
+    wire.answers(200, row.answer)
+    network.publish(POST)
+    for sent in wire.sent:
+        connect, read = sent.timeout
+        assert 0 < connect <= 10
+        assert 0 < read <= 30
+
+
+def test_no_proxy_or_password_is_taken_from_the_environment(
+    row: Row, network: Network, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NETRC", "/nowhere")
+    wire.answers(200, row.answer)
+    network.publish(POST)
+    assert all("Proxy-Authorization" not in sent.request.headers for sent in wire.sent)
+
+
+def test_a_network_that_may_be_repeated_gets_the_same_bytes_again(
+    row: Row, network: Network, wire: Wire
+) -> None:
+    if network.repeat not in (Repeat.HARMLESS, Repeat.WINDOW):
+        pytest.skip("never repeated when in doubt")
+    wire.breaks(read_timeout)
+    wire.answers(200, row.answer)
+    with pytest.raises(Unsure):
+        network.publish(POST)
+    network.publish(POST)
+    first, second = (
+        (sent.request.url, sent.body, sent.request.headers.get("Idempotency-Key"))
+        for sent in wire.scripted
+    )
+    assert first == second
+
+
+def test_two_posts_of_one_broadcast_are_not_taken_for_repeats(
+    row: Row, network: Network, wire: Wire
+) -> None:
+    if network.repeat not in (Repeat.HARMLESS, Repeat.WINDOW):
+        pytest.skip("never repeated when in doubt")
+    other = Post(
+        key="b1/ended/contract",
+        moment=Moment.ENDED,
+        mood=Moment.ENDED,
+        text=POST.text,
+        began_at=POST.began_at,
+        worded_at=POST.worded_at,
+        wire_key="b1/ended/contract/0",
+    )
+    wire.answers(200, row.answer, times=2)
+    network.publish(POST)
+    network.publish(other)
+    first, second = (
+        (sent.body, sent.request.headers.get("Idempotency-Key")) for sent in wire.scripted
+    )
+    assert first != second
+
+
+# Changing and taking away
+
+
+def test_a_change_keeps_the_receipt(row: Row, network: Network, wire: Wire) -> None:
+    if not isinstance(network, Revises):
+        pytest.skip("cannot revise")
+    wire.answers(200, row.answer)
+    assert network.revise(row.receipt, POST) == row.receipt
+
+
+def test_a_post_that_a_person_deleted_is_gone(row: Row, network: Network, wire: Wire) -> None:
+    if not isinstance(network, Revises):
+        pytest.skip("cannot revise")
+    wire.answers(row.gone.status, row.gone.body, row.gone.headers)
+    with pytest.raises(Gone):
+        network.revise(row.receipt, POST)
+    assert len(wire.scripted) == 1
+
+
+def test_removing_what_is_gone_is_a_success(row: Row, network: Network, wire: Wire) -> None:
+    if not isinstance(network, Removes):
+        pytest.skip("cannot remove")
+    wire.answers(row.gone.status, row.gone.body, row.gone.headers)
+    network.remove(row.receipt)
+    assert len(wire.scripted) == 1
+
+
+# Length and escaping
+
+
+def test_a_length_limit_is_known_even_when_the_server_is_not_there(row: Row, wire: Wire) -> None:
+    wire.breaks(refused_connection, times=3)
+    assert row.make().limit() >= 200
+
+
+def test_length_is_counted_from_nothing_up(network: Network) -> None:
+    assert network.measure("") == 0
+    assert network.measure("a" * 77) == 77
+    for title in HOSTILE:
+        assert network.measure(title) > 0
+        assert network.measure(f"{title} {title}") > network.measure(title)
+
+
+@pytest.mark.parametrize("title", HOSTILE)
+def test_no_mention_survives_escaping(network: Network, title: str) -> None:
+    escaped = network.escape(title)
+    assert not LIVE_MENTION.search(escaped)
+    assert not LIVE_MENTION.search(html.unescape(escaped))
+
+
+def test_plain_words_are_not_changed_by_escaping(network: Network) -> None:
+    assert network.escape("Zwölf Hobel für Ⅳ Läden 日本語") == "Zwölf Hobel für Ⅳ Läden 日本語"
+
+
+# What people read
+
+
+def test_the_docstring_is_a_set_up_guide(network: Network) -> None:
+    guide = type(network).__doc__ or ""
+    assert len(guide) > 200
+    for name, info in type(network).model_fields.items():
+        if info.is_required():
+            assert variable_name(network.name.upper(), name) in guide
+
+
+def test_every_setting_is_described(network: Network) -> None:
+    assert all(info.description for info in type(network).model_fields.values())
+
+
+def test_a_network_says_how_it_counts(network: Network) -> None:
+    assert network.title
+    assert network.unit
+    assert network.usual_limit > 0
