@@ -25,7 +25,8 @@ so. Read the modules in this order, and you have seen all of it:
     cli                commands; `reference` writes docs, `rehearsal` plays Owncast, `demo` a town
 
 Words: a *channel* is one Owncast server. An *event* is one thing it told us. A *broadcast* is one
-live show as its audience sees it, through reconnects. A *destination* is one account on one network.
-A *post* is what a destination is to show; its key `<broadcast>/<moment>/<destination>` names the row,
-makes the idempotency key, and is the operator's handle. A *receipt* is what the network gave back.
+live show as its audience sees it, through reconnects. A *destination* is one account on one
+network. A *post* is what a destination is to show; its key `<broadcast>/<moment>/<destination>`
+names the row, makes the idempotency key, and is the operator's handle. A *receipt* is what the
+network gave back.
 """

@@ -2,15 +2,18 @@
 
 import json
 import os
+import sqlite3
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 import click
+from sqlalchemy.exc import DBAPIError
 
-from announcer import reference, rehearsal, wiring
+from announcer import reference, rehearsal, wire, wiring
 from announcer.content import Channel, thaw
 from announcer.logs import Redactor, configure
 from announcer.migrations import SchemaTooNew
@@ -35,7 +38,6 @@ def main() -> None:
 def serve() -> None:
     """Run the service."""
     settings = _settings()
-    _log(settings)
     doors = settings.open_doors()
     if doors:
         _stop(doors)
@@ -55,9 +57,11 @@ def check(offline: bool) -> None:
     for line in settings.open_doors():
         click.echo(f"webhook    {line}")
         well = False
+    wire.Session.proxy = settings.service.proxy
     templates = wiring.composer(settings).templates
     for name, network in settings.destinations.items():
-        problems = templates.problems(name, network)
+        limit = network.usual_limit if offline else None
+        problems = templates.problems(name, network, limit=limit)
         for problem in problems:
             click.echo(f"{name}    template {problem}")
         well = well and not problems
@@ -83,22 +87,25 @@ def _check_account(name: str, network: Network, settings: Settings) -> bool:
     try:
         account = network.check()
     except DeliveryError as problem:
-        click.echo(f"{name}    {Redactor(settings.secrets())(str(problem))}")
+        click.echo(f"{name}    {wire.plain(Redactor(settings.secrets())(str(problem)))}")
         return False
-    click.echo(f"{name}    ok, {account.handle} {account.url}".rstrip())
+    click.echo(f"{name}    ok, {wire.plain(f'{account.handle} {account.url}')}".rstrip())
     for note in account.notes:
-        click.echo(f"{name}    note: {note}")
+        click.echo(f"{name}    note: {wire.plain(note)}")
     return True
 
 
 @main.command()
 @click.option("--title", default="Fitting a dovetail drawer", help="Title of the stream.")
 @click.option("--name", default="Kestrel Workshop", help="Name of the server.")
-@click.option("--summary", default="Woodwork and repair, live from a small shed.")
+@click.option(
+    "--summary", default="Woodwork and repair, live from a small shed.", help="About the server."
+)
 @click.option("--tag", "tags", multiple=True, default=("woodwork", "repair"), help="Repeatable.")
 def preview(title: str, name: str, summary: str, tags: tuple[str, ...]) -> None:
     """Show every text as its network would get it, with its length."""
     settings = _settings()
+    wire.Session.proxy = settings.service.proxy
     composer = wiring.composer(settings)
     now = datetime.now(UTC)
     for channel, server in settings.channels.items():
@@ -173,10 +180,11 @@ def history(broadcasts: int, as_json: bool) -> None:
         return
     for show, told in shows:
         state = "live" if show.live else "ended"
-        click.echo(f"{show.began:%Y-%m-%d %H:%M}  {state}  {show.id}  {show.title or show.name}")
+        title = wire.plain(show.title or show.name)  # whose, nobody knows: a terminal obeys some
+        click.echo(f"{show.began:%Y-%m-%d %H:%M}  {state}  {show.id}  {title}")
         for post in told:
             link = post.receipt.url if post.receipt else ""
-            detail = " ".join(filter(None, (link, post.entry.reason)))
+            detail = wire.plain(" ".join(filter(None, (link, post.entry.reason))), 500)
             count = f"{len(post.tries)} tries"
             click.echo(
                 f"  {post.entry.state.value:9}  {post.entry.key}  {count}  {detail}".rstrip()
@@ -240,7 +248,10 @@ def demo(port: int, stay: int | None) -> None:
 def _variables() -> Mapping[str, str]:
     from dotenv import dotenv_values
 
-    written = dotenv_values(".env", interpolate=False)
+    try:
+        written = dotenv_values(".env", interpolate=False, encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as problem:
+        _stop([f".env can not be read ({type(problem).__name__})"])
     return {name: value for name, value in written.items() if value is not None} | os.environ
 
 
@@ -251,15 +262,13 @@ def _settings() -> Settings:
         _stop(error.problems)
     for warning in settings.warnings:
         click.echo(f"warning: {warning}", err=True)
+    # Before anything else is done: libraries warn of addresses, and some of these are secrets.
+    service = settings.service
+    configure(service.log_level, service.log_format, Redactor(settings.secrets()))
     return settings
 
 
-def _log(settings: Settings) -> None:
-    service = settings.service
-    configure(service.log_level, service.log_format, Redactor(settings.secrets()))
-
-
-def _stop(problems: list[str]) -> None:
+def _stop(problems: list[str]) -> NoReturn:
     for problem in problems:
         click.echo(problem, err=True)
     sys.exit(UNUSABLE)
@@ -270,6 +279,21 @@ def _storage() -> Iterator[None]:
     """Around everything that opens the database."""
     try:
         yield
-    except (StorageError, SchemaTooNew, OSError) as problem:
-        reason = str(problem) if isinstance(problem, SchemaTooNew) else type(problem).__name__
+    except (StorageError, SchemaTooNew, OSError, ImportError) as problem:
+        reason = _why(problem)
         raise click.ClickException(f"ANNOUNCER_DATABASE_URL can not be used: {reason}") from None
+
+
+def _why(problem: Exception) -> str:
+    """In the database's own words where they quote neither its address nor a statement."""
+    match problem:
+        case SchemaTooNew():
+            return str(problem)
+        case ImportError():
+            return f"the library for it is not installed ({problem.name})"
+        case OSError():
+            return problem.strerror or type(problem).__name__
+        case DBAPIError() if isinstance(problem.orig, sqlite3.Error):
+            return str(problem.orig)
+        case _:
+            return type(problem).__name__

@@ -75,11 +75,11 @@ class Delivery:
         """
         if self._stopping:
             return None
-        for claim, left in self._outbox.abandoned(self.owner, _now()):
+        for claim in self._outbox.abandoned(self.owner, _now()):
             with self._lock:
                 ours = self._in_flight[claim.entry.key] > 0
             if not ours:  # ours are being worked on, however long that takes
-                self._bury(claim, left)
+                self._bury(claim)
         while claims := self._outbox.claim(self.owner, _now(), limit=100):
             for claim in claims:
                 if not self._start(claim):
@@ -93,8 +93,8 @@ class Delivery:
         with self._lock:
             if self._stopping:
                 return False
-            self._in_flight[claim.entry.key] += 1
             self._pool.submit(self._work, claim)
+            self._in_flight[claim.entry.key] += 1
             return True
 
     def stop(self, patience: float) -> bool:
@@ -121,13 +121,13 @@ class Delivery:
         try:
             self._deliver(claim)
         except StorageError:
-            # Only before anything was sent: what comes after insists on being stored.
+            # Before anything was sent, or after a clear refusal: all else insists on being stored.
             self._finish(claim, replace(claim.entry, state=State.DUE, next_at=_now()))
         except Exception as bug:  # the boundary of the thread: a bug must be seen
             log.exception("bug", post=claim.entry.key, reason=type(bug).__name__)
         finally:
             with self._lock:
-                self._in_flight[claim.entry.key] -= 1
+                self._in_flight -= Counter([claim.entry.key])
             if not self._stopping:
                 self._wake()
 
@@ -175,7 +175,7 @@ class Delivery:
 
     def _publish(self, claim: Claim, network: Network) -> None:
         entry = claim.entry
-        reason = self._why_not(entry, network)
+        reason = self._why_not(claim, network)
         if reason:
             return self._finish(claim, policy.failed(entry, reason))
         channel = self._channels.get(entry.channel) or Channel(entry.channel)
@@ -190,7 +190,7 @@ class Delivery:
         if claim.content and entry.doubtful_since:
             content = thaw(claim.content)  # byte for byte what may be up already
         else:
-            content = self._compose(entry, network, channel)
+            content = self._compose(claim, network, channel)
         begun = _now()
         if begun > entry.until:
             return self._finish(claim, policy.failed(entry, _too_late(entry)))
@@ -209,14 +209,13 @@ class Delivery:
             claim, policy.settled(entry), _try(begun, "publish", "delivered"), receipt
         )
 
-    def _why_not(self, entry: Entry, network: Network) -> str:
+    def _why_not(self, claim: Claim, network: Network) -> str:
         """Why nothing may be sent to this destination now; empty if it may."""
-        shut = self._outbox.closed().get(entry.destination)
-        if shut and shut[0] == fingerprint(network):
-            return f"closed until its credentials change: {shut[1]}"
+        if claim.closed and claim.closed[0] == fingerprint(network):
+            return f"closed until its credentials change: {claim.closed[1]}"
         budget = network.daily_posts
         if budget is not None:
-            spent = self._outbox.published_since(entry.destination, _now() - DAY)
+            spent = self._outbox.published_since(claim.entry.destination, _now() - DAY)
             if spent >= budget:
                 return f"the budget of {budget} posts a day is spent"
         return ""
@@ -227,19 +226,18 @@ class Delivery:
             return None
         return policy.wait_for_stream(entry, channel.watch.look(), self._rules, _now())
 
-    def _compose(self, entry: Entry, network: Network, channel: Channel) -> Content:
+    def _compose(self, claim: Claim, network: Network, channel: Channel) -> Content:
         about = channel.watch.about(ask=bool(self._rules.hold)) if channel.watch else About()
-        last = self._outbox.last_content(entry.destination)
         content = self._composer.compose(
             network,
-            entry.destination,
-            self._composer.facts(self._outbox.broadcast(entry.broadcast), channel, about),
-            last=thaw(last).template if last else "",
+            claim.entry.destination,
+            self._composer.facts(claim.broadcast, channel, about),
+            last=thaw(claim.last).template if claim.last else "",
             dice=_dice(),
             now=_now(),
         )
         if content.problem:
-            log.error("template", post=entry.key, reason=content.problem)
+            log.error("template", post=claim.entry.key, reason=content.problem)
         return content
 
     def _settle_failure(
@@ -255,15 +253,16 @@ class Delivery:
             dice=_dice(),
             insist=network.when_unsure == "repeat",
         )
-        self._finish(claim, entry, _try(begun, step, type(problem).__name__, str(problem)))
         if isinstance(problem, Refused) and problem.closes:
+            # First, while this post still keeps the next one from being claimed.
             name = claim.entry.destination
             self._outbox.close(name, fingerprint(network), str(problem), _now())
             log.error("destination", destination=name, outcome="closed", reason=str(problem))
+        self._finish(claim, entry, _try(begun, step, type(problem).__name__, str(problem)))
 
-    def _bury(self, claim: Claim, left: datetime | None) -> None:
+    def _bury(self, claim: Claim) -> None:
         """A try whose process died. If nothing had left, it is as if it had never begun."""
-        entry = claim.entry
+        entry, left = claim.entry, claim.left
         network = self._destinations.get(entry.destination)
         if left is None:
             self._finish(claim, replace(entry, state=State.DUE, next_at=_now()))
@@ -303,8 +302,11 @@ class Delivery:
 
 
 def fingerprint(network: Network) -> str:
-    """Changes when an account's credentials do, and tells nothing of them."""
-    secret = "\0".join(secrets_of(network))
+    """Changes when an account's settings do, and tells nothing of them. All of them: a wrong
+    address or name is refused like a wrong password.
+    """
+    plain = network.model_dump(exclude_defaults=True)  # shows secrets as asterisks
+    secret = "\0".join([repr(plain), *secrets_of(network)])
     return hashlib.scrypt(secret.encode(), salt=b"announcer", n=2**10, r=8, p=1, dklen=16).hex()
 
 

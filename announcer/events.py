@@ -12,6 +12,8 @@ from typing import Any
 
 LONGEST = 2_000
 """Characters kept of a name, title or summary. Nobody's words are longer; an attacker's are."""
+LONGEST_ID = 100
+"""Characters of an id that are stored; Owncast's have 9."""
 
 
 class Kind(StrEnum):
@@ -64,9 +66,11 @@ def parse(body: bytes, channel: str, now: datetime) -> Event | None:
         kind = Kind(document["type"])
     except ValueError:
         return None
-    data = _object(document.get("eventData", {}), "eventData")
-    status = _object(data.get("status") or {}, "status")
+    data = _part(document, "eventData")
+    status = _part(data, "status")
     id_ = _text(data, "id")
+    if len(id_) > LONGEST_ID:
+        raise MalformedEvent("id is too long")
     peak = status.get("sessionMaxViewerCount")
     if peak is not None and (not isinstance(peak, int) or isinstance(peak, bool)):
         raise MalformedEvent("sessionMaxViewerCount is not a number")
@@ -118,6 +122,12 @@ def _object(value: Any, what: str) -> dict[str, Any]:
     return value
 
 
+def _part(data: dict[str, Any], key: str) -> dict[str, Any]:
+    """Empty if it is missing or null, which older versions do without."""
+    value = data.get(key)
+    return {} if value is None else _object(value, key)
+
+
 def _text(data: dict[str, Any], key: str) -> str:
     value = data.get(key)
     if value is None:
@@ -139,6 +149,8 @@ def _time(data: dict[str, Any], key: str) -> datetime | None:
             raise ValueError
         if at.year <= 1:
             return None
+        if at.year >= 9999:  # stored as a float it would be rounded out of the calendar
+            raise ValueError
         return at.astimezone(UTC)
     except (TypeError, ValueError, OverflowError):
         raise MalformedEvent(f"{key} is not a time") from None

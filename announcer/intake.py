@@ -31,19 +31,20 @@ class Intake:
         with self.outbox.transaction() as stored:
             if stored.knows(event):
                 return Decision("a repeat: this event is known")
-            decision = policy.decide(event, stored.past(event.channel), self.rules, now)
+            past = stored.past(event.channel)
+            decision = policy.decide(event, past, self.rules, now)
             broadcast = decision.broadcast
             if broadcast:
                 stored.put_broadcast(broadcast)
                 known = stored.entries(broadcast.id)
-                for entry in known:
-                    followed = policy.follow(entry, decision)
-                    if followed != entry:
-                        stored.put_entry(followed, now)
-                if decision.mood is Moment.LIVE and not known:
-                    for name in self.audience(event.channel):
-                        entry = policy.entry_for(decision, broadcast, name)
-                        stored.put_entry(entry, now)
+                followed = [policy.follow(entry, decision) for entry in known]
+                stored.put_entries([entry for entry in followed if entry not in known], now)
+                # One that was not news when it began is none after a reconnect either.
+                new = past.broadcast is None or past.broadcast.id != broadcast.id
+                if decision.mood is Moment.LIVE and new and not known:
+                    told = self.audience(event.channel)
+                    posts = [policy.entry_for(decision, broadcast, name) for name in told]
+                    stored.put_entries(posts, now)
             stored.add(event, decision.because, broadcast.id if broadcast else None)
         log.info(
             "event",

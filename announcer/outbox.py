@@ -7,19 +7,22 @@ seconds: SQLite gives no time zone back. The schema is made by `announcer/migrat
 import fcntl
 import json
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from announcer.events import Event, Kind
 from announcer.network import Moment, Receipt
-from announcer.policy import Broadcast, Entry, Past, State
+from announcer.policy import REORDERED, Broadcast, Entry, Past, State
 
 HEAD = "0001"
 """The schema that this code needs: the newest file in `announcer/migrations/versions`."""
@@ -27,6 +30,10 @@ LEASE = timedelta(minutes=5)
 """How long a try may be on its way: more than all time limits of one try together."""
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000", "foreign_keys=ON")
 """SQLite: full sync, for in WAL `NORMAL` may lose what was acknowledged; wait 10 s for a writer."""
+TURN = 10.0
+"""Seconds to wait for writers of this process, too: or a lock that lasts would hold up the crowd
+before it one after another, each for 10 s, and every thread of the server with them.
+"""
 
 StorageError = SQLAlchemyError
 """The database could not do it: full, locked, read-only, away."""
@@ -137,14 +144,20 @@ memory = sa.Table(
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A post that is ours until *lease_until*. *content* is what an earlier try sent, frozen if
-    that may be up; None if nothing was worded yet.
+    """A post that is ours for LEASE, with all that delivery must know of it. *content* is what an
+    earlier try sent, frozen if that may be up; None if nothing was worded yet. *last* is the
+    newest content sent to the destination, of whichever post. *closed* is the fingerprint of the
+    credentials that the destination was closed with, and why. *left* is when the last try left.
     """
 
     entry: Entry
     owner: str
     content: str | None
     receipt: Receipt | None
+    left: datetime | None
+    broadcast: Broadcast
+    last: str | None
+    closed: tuple[str, str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +214,24 @@ class Outbox:
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
         self._reader = engine.execution_options(reading=True)
+        # SQLite lets its writers sleep in turns that grow to 100 ms: here they queue instead.
+        self._turn = threading.Lock() if engine.dialect.name == "sqlite" else None
+
+    def reading(self) -> AbstractContextManager[sa.Connection]:
+        """A transaction that only reads, and waits for no writer."""
+        return self._reader.begin()
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """A transaction that may write. Raises StorageError if its turn does not come in time."""
+        if self._turn and not self._turn.acquire(timeout=TURN):
+            raise sa.exc.TimeoutError("the writers before this one took too long")
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        finally:
+            if self._turn:
+                self._turn.release()
 
     def enlist(self) -> None:
         """Serve this SQLite file from now on, until the process ends, however that happens. If
@@ -223,12 +254,12 @@ class Outbox:
     @contextmanager
     def transaction(self) -> Iterator["Transaction"]:
         """Everything inside is stored together, on disk, or not at all."""
-        with self.engine.begin() as connection:
+        with self.writing() as connection:
             yield Transaction(connection)
 
     def prove_writable(self) -> None:
         """Raises StorageError if nothing can be stored now."""
-        with self.engine.begin() as connection:
+        with self.writing() as connection:
             connection.execute(sa.update(memory).where(sa.false()).values(value=""))
 
     def claim(self, owner: str, now: datetime, limit: int) -> list[Claim]:
@@ -264,13 +295,11 @@ class Outbox:
             )
             .returning(posts)
         )
-        with self.engine.begin() as connection:
-            return [_claim(row) for row in connection.execute(statement).mappings()]
+        with self.writing() as connection:
+            return _claims(connection, connection.execute(statement).mappings().all())
 
-    def abandoned(self, owner: str, now: datetime) -> list[tuple[Claim, datetime | None]]:
-        """Posts whose lease ran out, now claimed by *owner*, each with the moment when its last
-        try left; None if nothing had left yet.
-        """
+    def abandoned(self, owner: str, now: datetime) -> list[Claim]:
+        """Posts whose lease ran out, now claimed by *owner*."""
         late = sa.and_(posts.c.state == State.SENDING, posts.c.lease_until < now.timestamp())
         statement = (
             sa.update(posts)
@@ -278,12 +307,14 @@ class Outbox:
             .values(owner=owner, lease_until=(now + LEASE).timestamp())
             .returning(posts)
         )
-        with self.engine.begin() as connection:
-            rows = list(connection.execute(statement).mappings())
-        return [(_claim(row), _when(row["left_at"])) for row in rows]
+        with self.reading() as connection:
+            if connection.execute(sa.select(posts.c.key).where(late).limit(1)).first() is None:
+                return []
+        with self.writing() as connection:
+            return _claims(connection, connection.execute(statement).mappings().all())
 
     def _release_all(self) -> None:
-        with self.engine.begin() as connection:
+        with self.writing() as connection:
             connection.execute(
                 sa.update(posts).where(posts.c.state == State.SENDING).values(lease_until=0)
             )
@@ -326,25 +357,22 @@ class Outbox:
     def _update_ours(
         self, claim: Claim, values: Mapping[str, Any], what: Try | None = None
     ) -> bool:
-        ours = sa.and_(
-            posts.c.key == claim.entry.key,
-            posts.c.owner == claim.owner,
-            posts.c.state == State.SENDING,
-        )
-        with self.engine.begin() as connection:
-            stored = connection.execute(sa.update(posts).where(ours).values(values)).rowcount == 1
+        ours = {"our_key": claim.entry.key, "our_owner": claim.owner}
+        new = {f"new_{name}": value for name, value in values.items()}
+        with self.writing() as connection:
+            changed = connection.execute(_change_ours(frozenset(values)), ours | new)
+            stored = changed.rowcount == 1
             if stored and what:
-                connection.execute(
-                    sa.insert(tries).values(
-                        post=claim.entry.key,
-                        destination=claim.entry.destination,
-                        at=what.at.timestamp(),
-                        took=what.took,
-                        step=what.step,
-                        outcome=what.outcome,
-                        reason=what.reason,
-                    )
-                )
+                made = {
+                    "post": claim.entry.key,
+                    "destination": claim.entry.destination,
+                    "at": what.at.timestamp(),
+                    "took": what.took,
+                    "step": what.step,
+                    "outcome": what.outcome,
+                    "reason": what.reason,
+                }
+                connection.execute(_ADD_TRY, made)
         return stored
 
     def next_due(self) -> datetime | None:
@@ -354,15 +382,10 @@ class Outbox:
             posts.c.state == State.DUE, posts.c.destination.not_in(sending)
         )
         lease = sa.select(sa.func.min(posts.c.lease_until)).where(posts.c.state == State.SENDING)
-        with self._reader.begin() as connection:
+        with self.reading() as connection:
             found = [connection.scalar(due), connection.scalar(lease)]
         times = [time for time in found if time is not None]
         return _when(min(times)) if times else None
-
-    def broadcast(self, id_: str) -> Broadcast:
-        with self._reader.begin() as connection:
-            row = connection.execute(sa.select(broadcasts).where(broadcasts.c.id == id_)).mappings()
-            return _broadcast(row.one())
 
     def published_since(self, destination: str, since: datetime) -> int:
         """How many tries to publish there are on record."""
@@ -371,23 +394,12 @@ class Outbox:
             tries.c.at >= since.timestamp(),
             tries.c.step == "publish",
         )
-        with self._reader.begin() as connection:
+        with self.reading() as connection:
             return connection.scalar(query) or 0
-
-    def last_content(self, destination: str) -> str | None:
-        """The newest content that was sent there, None if there is none."""
-        query = (
-            sa.select(posts.c.content)
-            .where(posts.c.destination == destination, posts.c.content.is_not(None))
-            .order_by(posts.c.changed.desc())
-            .limit(1)
-        )
-        with self._reader.begin() as connection:
-            return connection.scalar(query)
 
     def close(self, destination: str, credentials: str, reason: str, now: datetime) -> None:
         """Send nothing there until its *credentials* (a fingerprint) change."""
-        with self.engine.begin() as connection:
+        with self.writing() as connection:
             connection.execute(sa.delete(closed).where(closed.c.destination == destination))
             connection.execute(
                 sa.insert(closed).values(
@@ -399,12 +411,12 @@ class Outbox:
             )
 
     def reopen(self, destination: str) -> None:
-        with self.engine.begin() as connection:
+        with self.writing() as connection:
             connection.execute(sa.delete(closed).where(closed.c.destination == destination))
 
     def closed(self) -> dict[str, tuple[str, str]]:
         """Closed destinations: the fingerprint of their credentials, and why."""
-        with self._reader.begin() as connection:
+        with self.reading() as connection:
             rows = connection.execute(sa.select(closed)).mappings()
             return {row["destination"]: (row["credentials"], row["reason"]) for row in rows}
 
@@ -429,14 +441,14 @@ class Outbox:
             )
             .returning(posts)
         )
-        with self.engine.begin() as connection:
+        with self.writing() as connection:
             row = connection.execute(statement).mappings().one_or_none()
             return _entry(row) if row else None
 
     def history(self, limit: int) -> list[tuple[Broadcast, list[Shown]]]:
         """The newest broadcasts, each with its posts and their tries."""
         newest = sa.select(broadcasts).order_by(broadcasts.c.began.desc()).limit(limit)
-        with self._reader.begin() as connection:
+        with self.reading() as connection:
             shows = [_broadcast(row) for row in connection.execute(newest).mappings()]
             ids = [show.id for show in shows]
             rows = connection.execute(
@@ -459,6 +471,59 @@ class Outbox:
         return [(show, by_show.get(show.id, [])) for show in shows]
 
 
+# Built once: to build a statement takes SQLAlchemy longer than SQLite takes to run it, and these
+# stand between Owncast and its answer.
+_KNOWN = sa.select(events.c.id).where(
+    events.c.channel == sa.bindparam("channel"), events.c.id == sa.bindparam("id")
+)
+_NEWEST = (
+    sa.select(broadcasts)
+    .where(broadcasts.c.channel == sa.bindparam("channel"))
+    .order_by(broadcasts.c.began.desc())
+    .limit(1)
+    .with_for_update()
+)
+_STOPPED = sa.and_(events.c.channel == sa.bindparam("channel"), events.c.kind == Kind.STOPPED)
+_LAST_STOP = (
+    sa.select(events.c.stamp, events.c.at)
+    .where(
+        _STOPPED,
+        events.c.at
+        >= sa.select(sa.func.max(events.c.at)).where(_STOPPED).scalar_subquery()
+        - REORDERED.total_seconds(),
+    )
+    .order_by(events.c.stamp.desc().nulls_last(), events.c.at.desc())
+    .limit(1)
+)
+_ENTRIES = sa.select(posts).where(posts.c.broadcast == sa.bindparam("id")).with_for_update()
+_ADD = sa.insert(events)
+_ADD_TRY = sa.insert(tries)
+
+
+@lru_cache
+def _change_ours(names: frozenset[str]) -> sa.Update:
+    """Change these columns of a post that is still `our_owner`'s."""
+    return (
+        sa.update(posts)
+        .where(
+            posts.c.key == sa.bindparam("our_key"),
+            posts.c.owner == sa.bindparam("our_owner"),
+            posts.c.state == State.SENDING,
+        )
+        .values({name: sa.bindparam(f"new_{name}") for name in names})
+    )
+
+
+@lru_cache
+def _upsert(table: sa.Table, key: str, record: type, dialect: str) -> sa.Insert:
+    """Insert a *record*, or change all of it but its *key*."""
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement: sqlite.Insert | postgresql.Insert = insert(table)
+    names = {field.name for field in fields(record)} | ({"changed"} & set(table.c.keys()))
+    changed = {name: statement.excluded[name] for name in names - {key}}
+    return statement.on_conflict_do_update(index_elements=[key], set_=changed)
+
+
 class Transaction:
     """What intake does in one transaction."""
 
@@ -466,82 +531,64 @@ class Transaction:
         self._connection = connection
 
     def knows(self, event: Event) -> bool:
-        query = sa.select(events.c.id).where(
-            events.c.channel == event.channel, events.c.id == event.id
-        )
-        return self._connection.execute(query).first() is not None
+        same = {"channel": event.channel, "id": event.id}
+        return self._connection.execute(_KNOWN, same).first() is not None
 
     def past(self, channel: str) -> Past:
-        newest = (
-            sa.select(broadcasts)
-            .where(broadcasts.c.channel == channel)
-            .order_by(broadcasts.c.began.desc())
-            .limit(1)
-            .with_for_update()
-        )
-        stop = (
-            sa.select(events.c.stamp, events.c.at)
-            .where(events.c.channel == channel, events.c.kind == Kind.STOPPED)
-            .order_by(events.c.at.desc())
-            .limit(1)
-        )
-        row = self._connection.execute(newest).mappings().one_or_none()
-        last = self._connection.execute(stop).one_or_none()
+        row = self._connection.execute(_NEWEST, {"channel": channel}).mappings().one_or_none()
+        stop = self._connection.execute(_LAST_STOP, {"channel": channel}).one_or_none()
         return Past(
             _broadcast(row) if row else None,
-            _when(last.stamp) if last else None,
-            _when(last.at) if last else None,
+            _when(stop.stamp) if stop else None,
+            _when(stop.at) if stop else None,
         )
 
     def add(self, event: Event, because: str, broadcast: str | None) -> None:
-        self._connection.execute(
-            sa.insert(events).values(
-                channel=event.channel,
-                id=event.id,
-                kind=event.kind,
-                at=event.at.timestamp(),
-                stamp=_epoch(event.stamp),
-                title=event.title,
-                because=because,
-                broadcast=broadcast,
-            )
-        )
+        values = {
+            "channel": event.channel,
+            "id": event.id,
+            "kind": event.kind,
+            "at": event.at.timestamp(),
+            "stamp": _epoch(event.stamp),
+            "title": event.title,
+            "because": because,
+            "broadcast": broadcast,
+        }
+        self._connection.execute(_ADD, values)
 
     def put_broadcast(self, broadcast: Broadcast) -> None:
-        values = _values(broadcast)
-        statement = sa.update(broadcasts).where(broadcasts.c.id == broadcast.id).values(values)
-        if self._connection.execute(statement).rowcount == 0:
-            self._connection.execute(sa.insert(broadcasts).values(values))
+        """A new one, or what changed of a known one."""
+        upsert = _upsert(broadcasts, "id", Broadcast, self._connection.dialect.name)
+        self._connection.execute(upsert, _values(broadcast))
 
     def entries(self, broadcast: str) -> list[Entry]:
-        query = sa.select(posts).where(posts.c.broadcast == broadcast).with_for_update()
-        return [_entry(row) for row in self._connection.execute(query).mappings()]
+        rows = self._connection.execute(_ENTRIES, {"id": broadcast}).mappings()
+        return [_entry(row) for row in rows]
 
-    def put_entry(self, entry: Entry, now: datetime) -> None:
-        """A new post, or what changed of a known one."""
-        values = _values(entry) | {"changed": now.timestamp()}
-        statement = sa.update(posts).where(posts.c.key == entry.key).values(values)
-        if self._connection.execute(statement).rowcount == 0:
-            values |= {"lease_until": 0}
-            self._connection.execute(sa.insert(posts).values(values))
+    def put_entries(self, entries: Sequence[Entry], now: datetime) -> None:
+        """New posts, or what changed of known ones."""
+        if entries:
+            upsert = _upsert(posts, "key", Entry, self._connection.dialect.name)
+            more = {"changed": now.timestamp(), "lease_until": 0}
+            self._connection.execute(upsert, [_values(entry) | more for entry in entries])
 
 
 class DestinationMemory:
     """The Memory of one destination, kept in the database."""
 
     def __init__(self, outbox: Outbox, destination: str) -> None:
-        self._engine, self._destination = outbox.engine, destination
+        self._outbox, self._destination = outbox, destination
 
     def get(self, name: str) -> str | None:
         query = sa.select(memory.c.value).where(
             memory.c.destination == self._destination, memory.c.name == name
         )
-        with self._engine.execution_options(reading=True).begin() as connection:
+        with self._outbox.reading() as connection:
             return connection.scalar(query)
 
     def put(self, name: str, value: str) -> None:
         mine = sa.and_(memory.c.destination == self._destination, memory.c.name == name)
-        with self._engine.begin() as connection:
+        with self._outbox.writing() as connection:
             connection.execute(sa.delete(memory).where(mine))
             connection.execute(
                 sa.insert(memory).values(destination=self._destination, name=name, value=value)
@@ -588,8 +635,43 @@ def _receipt(row: sa.RowMapping) -> Receipt | None:
     return Receipt(**json.loads(row["receipt"])) if row["receipt"] else None
 
 
-def _claim(row: sa.RowMapping) -> Claim:
-    return Claim(_entry(row), row["owner"], row["content"], _receipt(row))
+def _claims(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> list[Claim]:
+    """With everything else that delivery needs, in three questions however many they are."""
+    if not rows:
+        return []
+    names = {row["destination"] for row in rows}
+    shows = connection.execute(
+        sa.select(broadcasts).where(broadcasts.c.id.in_({row["broadcast"] for row in rows}))
+    ).mappings()
+    show_of = {show["id"]: _broadcast(show) for show in shows}
+    shut = connection.execute(sa.select(closed).where(closed.c.destination.in_(names))).mappings()
+    closed_of = {row["destination"]: (row["credentials"], row["reason"]) for row in shut}
+    older = posts.alias("older")
+    newest = (
+        sa.select(older.c.content)
+        .where(older.c.destination == posts.c.destination, older.c.content.is_not(None))
+        .order_by(older.c.changed.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    keys = [row["key"] for row in rows]
+    said = connection.execute(
+        sa.select(posts.c.destination, newest.label("content")).where(posts.c.key.in_(keys))
+    ).mappings()
+    last_of = {row["destination"]: row["content"] for row in said}
+    return [
+        Claim(
+            _entry(row),
+            row["owner"],
+            row["content"],
+            _receipt(row),
+            _when(row["left_at"]),
+            show_of[row["broadcast"]],
+            last_of[row["destination"]],
+            closed_of.get(row["destination"]),
+        )
+        for row in rows
+    ]
 
 
 def _shown(row: sa.RowMapping, made: list[Try]) -> Shown:

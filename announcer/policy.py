@@ -75,8 +75,9 @@ class Broadcast:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What is known of a channel: its latest broadcast, and its latest stop, which may have come
-    before the start that it ended (*stop_stamp* by Owncast's clock, *stop_at* by ours).
+    """What is known of a channel: its latest broadcast, and of its latest stops the one that
+    Owncast made last, which may have come before the start that it ended (*stop_stamp* by
+    Owncast's clock, *stop_at* by ours).
     """
 
     broadcast: Broadcast | None = None
@@ -120,7 +121,8 @@ def _on_start(event: Event, past: Past, rules: Rules, now: datetime) -> Decision
     if broadcast.live:
         if event.connected and event.connected == broadcast.connected:
             return Decision("a repeat: this connection is known")
-        if _older(event.connected or event.stamp, broadcast.connected or broadcast.stamp):
+        mark, newest = event.connected or event.stamp, broadcast.connected or broadcast.stamp
+        if event.at - broadcast.since <= REORDERED and _older(mark, newest):
             return Decision("a late start: a newer connection is known")
         if event.at - broadcast.seen < FORGOTTEN:
             because = "connected again without a stop: the same broadcast"
@@ -171,7 +173,7 @@ def _new(because: str, event: Event, rules: Rules, now: datetime) -> Decision:
         channel=event.channel,
         began=event.at,
         since=event.at,
-        seen=event.at,
+        seen=now,
     )
     told = _told(_connected(broadcast, event), event)
     if now - event.at > rules.give_up:

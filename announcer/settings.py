@@ -19,6 +19,8 @@ from pydantic_core import PydanticUndefined
 
 Group = TypeVar("Group", bound=BaseModel)
 
+LONGEST = timedelta(hours=720)
+"""Of a duration: more is a mistake, and far more than a clock can add to the time of day."""
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _LOCAL_SUFFIXES = (".local", ".lan", ".internal", ".localhost", ".home.arpa", ".test")
 ACCOUNT = re.compile(r"[A-Z0-9]+(_[A-Z0-9]+)*")
@@ -44,8 +46,11 @@ def parse_duration(text: object) -> object:
     match = _DURATION.fullmatch(text.strip())
     if not text.strip() or match is None:
         raise ValueError("is not a duration: write it like 30s, 5m or 1h30m")
-    hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return timedelta(hours=hours, minutes=minutes, seconds=seconds)
+    hours, minutes, seconds = (int((part or "").lstrip("0")[:9] or 0) for part in match.groups())
+    duration = timedelta(hours=hours, minutes=minutes, seconds=seconds)
+    if duration > LONGEST:
+        raise ValueError(f"is longer than {show_duration(LONGEST)}")
+    return duration
 
 
 def show_duration(duration: timedelta) -> str:
@@ -126,30 +131,34 @@ class Environment:
     def group(self, prefix: str, model: type[Group]) -> Group | None:
         """*model* filled from `PREFIX_FIELD`; None if that was not possible, told by `finish`."""
         values: dict[str, Any] = {}
+        unread: set[str] = set()
         self._prefixes.add(f"{prefix.partition('__')[0]}_")
-        before = len(self.problems)
         for field, info in model.model_fields.items():
             variable = variable_name(prefix, field)
             self._known.add(variable)
             value = self._variables.get(variable, "").strip() or None
             if is_secret(info):
                 self._known.add(f"{variable}_FILE")
+                before = len(self.problems)
                 value = self._from_file(variable, value)
                 if value is not None and not value.isprintable():
                     # It would break the header or address that carries it, long after the start.
                     self.problems.append(f"{variable} must be one line without control characters")
+                if len(self.problems) > before:
+                    unread.add(field)
+                    continue
             if value is not None:
                 values[field] = value
-        if len(self.problems) > before:
-            return None
         try:
-            return model.model_validate(values)
+            group = model.model_validate(values)
         except ValidationError as error:
             for problem in error.errors(include_input=False, include_url=False):
                 field = str(problem["loc"][0]) if problem["loc"] else ""
-                variable = variable_name(prefix, field)
-                self.problems.append(f"{variable} {_plainly(problem['type'], problem['msg'])}")
+                if field not in unread:  # told already, and better
+                    variable = variable_name(prefix, field)
+                    self.problems.append(f"{variable} {_plainly(problem['type'], problem['msg'])}")
             return None
+        return None if unread else group
 
     def accounts(self, prefix: str) -> list[str]:
         """Names of further accounts: `MUSIC` where `PREFIX__MUSIC__FIELD` is set."""
@@ -181,15 +190,34 @@ class Environment:
     def finish(self) -> None:
         """Raises SettingsError if anything was wrong; fills *warnings*."""
         for variable in sorted(set(self._variables) - self._known):
-            ours = variable.startswith(tuple(self._prefixes))
-            # A stranger's variable must look almost like ours before we refuse to start over it.
-            near = difflib.get_close_matches(variable, self._known, 1, 0.85 if ours else 0.93)
+            near = self._nearest(variable)
             if near:
-                self.problems.append(f"{variable}: no such setting; did you mean {near[0]}?")
-            elif ours:
+                self.problems.append(f"{variable}: no such setting; did you mean {near}?")
+            elif self._ours(variable):
                 self.warnings.append(f"{variable}: no such setting, ignored")
         if self.problems:
             raise SettingsError(self.problems)
+
+    def _ours(self, variable: str) -> bool:
+        return variable.startswith(tuple(self._prefixes))
+
+    def _nearest(self, variable: str) -> str | None:
+        """The setting that *variable* looks like a misspelling of, with its account's name."""
+        parts = variable.split("__")
+        plain, account = variable, ""
+        if len(parts) == 3:
+            plain, account = f"{parts[0]}_{parts[2]}", parts[1]
+        ours = self._ours(variable)
+        near = difflib.get_close_matches(plain, self._known, 1, 0.85 if ours else 0.9)
+        if not near:
+            return None
+        head, found = plain.partition("_")[0], near[0].partition("_")[0]
+        # A stranger's variable must look almost like ours before we refuse to start over it.
+        if not ours and difflib.SequenceMatcher(None, head, found).ratio() < 0.75:
+            return None
+        account = re.sub(r"[^A-Z0-9]+", "_", account.upper()).strip("_")
+        named = near[0].replace("_", f"__{account}__", 1) if account else near[0]
+        return near[0] if named == variable else named
 
     def _from_file(self, variable: str, value: str | None) -> str | None:
         path = self._variables.get(f"{variable}_FILE", "").strip()
@@ -242,6 +270,8 @@ def _default(info: FieldInfo) -> str:
     if info.is_required():
         return "required"
     default = info.default
+    if isinstance(default, SecretStr):
+        default = default.get_secret_value()
     if default in (None, "", ()):
         return "none"
     return f"`{show_duration(default) if isinstance(default, timedelta) else default}`"

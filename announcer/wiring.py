@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
@@ -41,10 +42,10 @@ class Service(BaseModel):
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
-    database_url: str = setting(
+    database_url: SecretStr = setting(
         "Where everything is kept: a SQLite file, `sqlite:///announcer.db` (in the container "
         "under its data volume).",
-        default="sqlite:///announcer.db",
+        default=SecretStr("sqlite:///announcer.db"),
     )
     templates: Path | None = setting(
         "The folder of your templates; the shipped ones fill what it lacks.", default=None
@@ -100,7 +101,9 @@ class Settings:
 
     def secrets(self) -> list[str]:
         groups = (self.service, *self.channels.values(), *self.destinations.values())
-        return [secret for group in groups for secret in secrets_of(group)]
+        password = urlsplit(self.service.database_url.get_secret_value()).password or ""
+        found = [secret for group in groups for secret in secrets_of(group)]
+        return found + ([password, unquote(password)] if password else [])
 
     def serves(self, destination: str, channel: str) -> bool:
         """Whether *destination* is told of *channel*. A server's chat is told of its own only."""
@@ -127,13 +130,7 @@ def read(variables: Mapping[str, str]) -> Settings:
     env = Environment(variables)
     service = env.group("ANNOUNCER", Service)
     rules = env.group("ANNOUNCER", Rules)
-    channels = {
-        name: server
-        for name, prefix in _prefixes(env, "OWNCAST").items()
-        if (server := env.group(prefix, OwncastServer))
-    }
-    if len(channels) > 1 and channels.get(DEFAULT) == OwncastServer():
-        del channels[DEFAULT]  # only named servers are meant
+    channels = _servers(env)
     destinations: dict[str, Network] = {}
     for name, network in available().items():
         fields = network.switched_on_by or tuple(
@@ -148,12 +145,26 @@ def read(variables: Mapping[str, str]) -> Settings:
     env.finish()
     if service is None or rules is None:
         raise SettingsError(env.problems)
-    return Settings(service, rules, channels, destinations, env.warnings)
+    served = {name: server for name, server in channels.items() if server}
+    return Settings(service, rules, served, destinations, env.warnings)
+
+
+def _servers(env: Environment) -> dict[str, OwncastServer | None]:
+    """Every Owncast server that is mentioned, None where its settings are of no use."""
+    servers = {}
+    for name, prefix in _prefixes(env, "OWNCAST").items():
+        if name == DEFAULT or env.mentions(prefix, (*OwncastServer.model_fields, "access_token")):
+            servers[name] = env.group(prefix, OwncastServer)
+        else:
+            env.learn(prefix, OwncastServer)
+    if len(servers) > 1 and servers[DEFAULT] == OwncastServer():
+        del servers[DEFAULT]  # only named servers are meant
+    return servers
 
 
 def _prefixes(env: Environment, prefix: str) -> dict[str, str]:
     accounts = {account.lower(): f"{prefix}__{account}" for account in env.accounts(prefix)}
-    return {DEFAULT: prefix} | accounts
+    return {DEFAULT: prefix} | accounts | {DEFAULT: prefix}  # the one without a name, always
 
 
 def _owncast(channel: str) -> str:
@@ -163,7 +174,7 @@ def _owncast(channel: str) -> str:
 def _cross_check(
     env: Environment,
     rules: Rules | None,
-    channels: Mapping[str, OwncastServer],
+    channels: Mapping[str, OwncastServer | None],
     destinations: Mapping[str, Network],
 ) -> None:
     """What depends on several groups."""
@@ -171,6 +182,8 @@ def _cross_check(
         env.problems.append("ANNOUNCER_HOLD must be shorter than ANNOUNCER_GIVE_UP")
     seen: dict[str, str] = {}
     for name, server in channels.items():
+        if server is None:
+            continue
         for what, secret in (("SECRET", server.webhook_secret), ("TOKEN", server.webhook_token)):
             if secret is None:
                 continue
@@ -216,7 +229,7 @@ def composer(settings: Settings) -> Composer:
 
 def open_outbox(settings: Settings) -> Outbox:
     """The database, brought to the schema of this version. Raises StorageError, SchemaTooNew."""
-    engine = outbox.connect(settings.service.database_url)
+    engine = outbox.connect(settings.service.database_url.get_secret_value())
     migrations.upgrade(engine)
     return Outbox(engine)
 

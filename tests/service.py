@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,12 @@ class Service:
     A second one in the same folder finds the database of the first.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, str],
+        program: Sequence[str] = ("-m", "announcer"),
+    ) -> None:
         self.folder, self.port = folder, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
@@ -47,7 +52,7 @@ class Service:
         }
         self._log = (folder / "service.log").open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "announcer", "serve"],
+            [sys.executable, *program, "serve"],
             cwd=folder,
             env=self.environment,
             stdout=self._log,

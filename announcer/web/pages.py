@@ -5,17 +5,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
+import structlog
 from flask import Blueprint, Response, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
 from announcer.content import thaw
-from announcer.outbox import Shown
+from announcer.outbox import Shown, StorageError
 from announcer.policy import Broadcast, State
 from announcer.wiring import Parts
 
+log = structlog.get_logger("announcer.pages")
+
 BROADCASTS = 20
 """How many the first page shows."""
-FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
+PASSED_ON = ("forwarded", "via", "x-", "cf-", "true-client-ip")
+"""So begin the headers that proxies add, and none that a browser sends by itself."""
 
 STATES = {
     State.DUE: "waiting",
@@ -82,12 +86,21 @@ def blueprint(parts: Parts) -> Blueprint:
             refresh=any(show.live for show, _ in shows),
         )
 
+    @pages.errorhandler(StorageError)
+    def no_database(problem: StorageError) -> ResponseReturnValue:
+        log.error("page", outcome=503, reason=type(problem).__name__)
+        said = "The database (ANNOUNCER_DATABASE_URL) can not be read now.\n"
+        return Response(said, 503, mimetype="text/plain")
+
     return pages
 
 
 def _on_this_machine() -> bool:
     """A forwarded request is never local, and neither is one for another name (DNS rebinding)."""
-    if any(name in request.headers for name in FORWARDED):
+    if any(name.lower().startswith(PASSED_ON) for name, _ in request.headers):
+        return False
+    # nginx adds nothing unless told to, and asks for our own address: but no browser is so old.
+    if request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
         return False
     host = request.host.rpartition(":")[0] if request.host[-1:] != "]" else request.host
     if (host or request.host).strip("[]") not in ("localhost", "127.0.0.1", "::1"):

@@ -1,12 +1,17 @@
 """gunicorn with the right settings: one process, threads, and the clock inside it."""
 
 import gc
+import socket
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import structlog
 from flask import Flask
 from gunicorn.app.base import BaseApplication
+from gunicorn.glogging import Logger
+from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from announcer import wiring
 from announcer.web import create_app
@@ -18,6 +23,42 @@ THREADS = 16
 """For the webhook and the pages; none of them waits for a network."""
 GRACE = 30
 """Seconds that a stop waits for what is on its way; a container must grant a little more."""
+PATIENCE = 12.0
+"""Seconds from the first byte of a request to the end of its answer. gunicorn's threads would wait
+for ever for the rest of a request. What is being stored is stored nevertheless.
+"""
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
+    """Sends those away who dawdle over a request, so that they keep nobody else out."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._begun: dict[TConn, float] = {}
+
+    def handle(self, conn: TConn) -> object:
+        self._begun[conn] = time.monotonic()
+        try:
+            return super().handle(conn)
+        finally:
+            del self._begun[conn]
+
+    def notify(self) -> None:
+        """Called every second."""
+        super().notify()
+        for conn, begun in list(self._begun.items()):
+            if time.monotonic() - begun > PATIENCE:
+                with suppress(OSError):  # it was closed meanwhile
+                    conn.sock.shutdown(socket.SHUT_RDWR)
+
+
+class Log(Logger):  # type: ignore[misc]  # as above
+    """What gunicorn says goes where everything goes: one line each, in our format, no secret."""
+
+    def setup(self, cfg: object) -> None:
+        super().setup(cfg)
+        self.error_log.handlers[:] = []
+        self.error_log.propagate = True
 
 
 class Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
@@ -37,7 +78,8 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
             if ":" in service.host
             else f"{service.host}:{service.port}",
             "workers": 1,
-            "worker_class": "gthread",
+            "worker_class": Worker,
+            "logger_class": Log,
             "threads": THREADS,
             "worker_connections": 200,
             "timeout": 60,

@@ -6,6 +6,7 @@ HMAC-SHA256 over `<t>.` and the raw body.
 
 import hmac
 import time
+from collections import Counter
 from datetime import UTC, datetime
 
 import structlog
@@ -22,6 +23,8 @@ LARGEST = 256 * 1024
 """Bytes of a body."""
 WINDOW = 300
 """Seconds that a signature's time may differ from ours, either way."""
+SELDOM = 60.0
+"""Seconds between two log lines on the same refusal: anybody can cause one."""
 
 
 def blueprint(parts: Parts) -> Blueprint:
@@ -29,17 +32,14 @@ def blueprint(parts: Parts) -> Blueprint:
     servers = parts.settings.channels
     secrets = {name: _bytes(server.webhook_secret) for name, server in servers.items()}
     tokens = {name: _bytes(server.webhook_token) for name, server in servers.items()}
+    refusals = _Refusals()
 
     @door.post("/webhooks/owncast")
     def signed() -> ResponseReturnValue:
         body = _body()
         channel = _signer(request.headers.get("owncast-signature", ""), body, secrets)
         if channel is None:
-            log.warning(
-                "webhook",
-                outcome=401,
-                reason="bad or stale signature: check the secret and both clocks",
-            )
+            refusals.tell(401, "bad or stale signature: check the secret and both clocks")
             abort(Response("bad or stale signature\n", 401, mimetype="text/plain"))
         return _take(body, channel)
 
@@ -51,6 +51,7 @@ def blueprint(parts: Parts) -> Blueprint:
             if secret and hmac.compare_digest(secret, token.encode()):
                 channel = name
         if channel is None:
+            refusals.tell(404, "a wrong token: check the webhook's address in Owncast")
             abort(404)
         return _take(_body(), channel)
 
@@ -71,12 +72,32 @@ def blueprint(parts: Parts) -> Blueprint:
     return door
 
 
+class _Refusals:
+    """Logs that nobody was let in, but for a crowd no more than for one."""
+
+    def __init__(self) -> None:
+        self._last: dict[int, float] = {}
+        self._unsaid: Counter[int] = Counter()
+
+    def tell(self, outcome: int, reason: str) -> None:
+        now = time.monotonic()
+        if now - self._last.get(outcome, float("-inf")) < SELDOM:
+            self._unsaid[outcome] += 1
+            return
+        self._last[outcome] = now
+        unsaid = self._unsaid.pop(outcome, None)
+        log.warning("webhook", outcome=outcome, reason=reason, unsaid=unsaid)
+
+
 def _body() -> bytes:
     """The raw body. Answers 415 or 413 itself, without reading more than LARGEST."""
     if request.mimetype != "application/json" or request.content_encoding:
         abort(415)
-    request.max_content_length = LARGEST
-    return request.get_data(cache=False)
+    request.max_content_length = LARGEST + 1  # a body without a length is cut off there, unsaid
+    body = request.get_data(cache=False)
+    if len(body) > LARGEST:
+        abort(413)
+    return body
 
 
 def _signer(header: str, body: bytes, secrets: dict[str, bytes]) -> str | None:

@@ -1,0 +1,546 @@
+"""Whatever Owncast sends and networks answer, in whatever order: one announcement, and no late one.
+
+The real intake, outbox and delivery, on SQLite in memory, with a clock that the tests turn. The
+judge is a ledger of what the audience of made-up networks sees, not our own rows.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, NamedTuple
+from unittest.mock import patch
+
+import sqlalchemy as sa
+import structlog
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from pydantic import PrivateAttr
+from sqlalchemy.pool import StaticPool
+
+from announcer import delivery, intake
+from announcer.content import Channel, Composer, Content
+from announcer.delivery import Delivery
+from announcer.events import Event, Kind
+from announcer.intake import Intake
+from announcer.network import (
+    Account,
+    Finds,
+    Moment,
+    Network,
+    Post,
+    Receipt,
+    Refused,
+    Repeat,
+    TryLater,
+    Unsure,
+)
+from announcer.outbox import LEASE, Claim, Outbox, Shown, broadcasts, posts, schema
+from announcer.policy import Broadcast, Rules, Sight, State
+from announcer.watch import About, Watch
+from announcer.wording import Facts, Templates
+
+START = datetime(2026, 11, 23, 19, 0, tzinfo=UTC)
+WINDOW = timedelta(hours=1)
+"""How long the network of the class WINDOW folds a repeat."""
+ENDS = (State.SETTLED, State.WITHDRAWN, State.FAILED, State.UNSURE)
+OUTCOMES = [
+    "delivered",
+    "later",
+    "later, in 20 minutes",
+    "refused",
+    "unsure, up",
+    "unsure, not up",
+    "bug, up",
+    "dies, up",
+    "dies, not up",
+]
+
+
+class Death(BaseException):
+    """The process was killed in the middle of a request."""
+
+
+class Visible(NamedTuple):
+    """One post as the audience sees it."""
+
+    destination: str
+    key: str
+    wire_key: str
+    text: str
+    at: datetime
+
+
+class Town:
+    """All the made-up networks: what they will answer next, and what their audience sees."""
+
+    def __init__(self) -> None:
+        self.now = START
+        self.wall: list[Visible] = []
+        self.script: dict[str, deque[str]] = {}
+        self.tried: dict[str, str] = {}
+        """The words of the last try of each post."""
+        self.before_publish: Callable[[Post], None] = lambda _: None
+
+    def publish(self, network: "Fake", post: Post) -> Receipt:
+        self.before_publish(post)
+        if post.doubtful_since:
+            assert post.text == self.tried[post.key], "a repeat of what may be up was reworded"
+        self.tried[post.key] = post.text
+        script = self.script.get(network.name)
+        outcome = script.popleft() if script else "delivered"
+        if outcome.endswith("up") and not outcome.endswith("not up"):
+            self._put_up(network, post)
+        match outcome.partition(",")[0]:
+            case "later":
+                wait = timedelta(minutes=20 if "20" in outcome else 0)
+                raise TryLater("busy", wait)
+            case "refused":
+                raise Refused("no")
+            case "unsure":
+                raise Unsure("no answer")
+            case "bug":
+                raise ZeroDivisionError
+            case "dies":
+                raise Death
+        return self._put_up(network, post)
+
+    def find(self, network: "Fake", post: Post) -> Receipt | None:
+        script = self.script.get(network.name)
+        if script and script[0].startswith("later"):
+            script.popleft()
+            raise TryLater("busy")
+        up = [seen for seen in self.wall if seen.key == post.key]
+        return Receipt(post.key) if up else None
+
+    def _put_up(self, network: "Fake", post: Post) -> Receipt:
+        folds = network.repeat is Repeat.HARMLESS or network.repeat is Repeat.WINDOW
+        patience = WINDOW if network.repeat is Repeat.WINDOW else timedelta.max
+        for seen in self.wall:
+            same = seen.destination == network.name and seen.wire_key == post.wire_key
+            if folds and same and self.now - seen.at <= patience:
+                return Receipt(post.key)
+        self.wall.append(Visible(network.name, post.key, post.wire_key, post.text, self.now))
+        return Receipt(post.key)
+
+
+class Fake(Network):
+    title: ClassVar[str] = "Made up"
+    unit: ClassVar[str] = "characters"
+    usual_limit: ClassVar[int] = 1000
+
+    _town: Town = PrivateAttr()
+
+    def at(self, town: Town) -> "Fake":
+        self._town = town
+        return self
+
+    def publish(self, post: Post) -> Receipt:
+        return self._town.publish(self, post)
+
+    def check(self) -> Account:
+        return Account(self.name)
+
+
+class FindingFake(Fake, Finds):
+    def find(self, post: Post) -> Receipt | None:
+        return self._town.find(self, post)
+
+
+class Harmless(Fake):
+    name = "harmless"
+    repeat = Repeat.HARMLESS
+
+
+class Window(FindingFake):
+    name = "window"
+    repeat = Repeat.WINDOW
+
+
+class Findable(FindingFake):
+    name = "findable"
+    repeat = Repeat.FINDABLE
+
+
+class Doubles(Fake):
+    name = "doubles"
+    repeat = Repeat.DOUBLES
+
+
+NETWORKS = (Harmless, Window, Findable, Doubles)
+
+
+class Words(Composer):
+    """No two wordings are alike, so that one that changed is seen."""
+
+    def compose(
+        self,
+        network: Network,
+        destination: str,
+        facts: Facts,
+        *,
+        last: str,
+        dice: float,
+        now: datetime,
+    ) -> Content:
+        text = f"{facts.title} ({now.isoformat()})"
+        return Content(text, "live.txt", None, facts.started_at, now)
+
+
+TEMPLATES = Templates(None)
+
+
+class Eyes(Watch):
+    """Sees what the test says."""
+
+    def __init__(self) -> None:
+        self.sight = Sight.UNREACHABLE
+
+    def look(self) -> Sight:
+        return self.sight
+
+    def about(self, *, ask: bool = True) -> About:
+        return About()
+
+
+@dataclass
+class Pool:
+    """In place of threads: work waits here until the test lets it go on."""
+
+    waiting: list[Claim]
+
+    def submit(self, work: Callable[[Claim], None], claim: Claim) -> None:
+        self.waiting.append(claim)
+
+
+@dataclass
+class Replica:
+    """One process of ours."""
+
+    delivery: Delivery
+    pool: Pool
+
+
+class World:
+    """The service, its database, the town and the time."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.town, self.rules, self.eyes = Town(), rules, Eyes()
+        engine = sa.create_engine(
+            "sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}
+        )
+        schema.create_all(engine)
+        self.outbox = Outbox(engine)
+        self.networks = {network.name: network().at(self.town) for network in NETWORKS}
+        self.intake = Intake(self.outbox, rules, lambda _: list(self.networks), lambda: None)
+        self.replicas = [self._replica(), self._replica()]
+        self.excused: set[tuple[str, int]] = set()
+        """Tries that were claimed when their stream stopped: that is as if they were on their way."""
+        self.town.before_publish = self._nothing_wrong_leaves
+
+    def _replica(self) -> Replica:
+        made = Delivery(
+            self.outbox,
+            self.rules,
+            self.networks,
+            {"default": Channel("default", "https://live.example.org", self.eyes)},
+            Words(TEMPLATES),
+            redact=str,
+            wake=lambda: None,
+        )
+        pool = Pool([])
+        vars(made)["_pool"] = pool
+        return Replica(made, pool)
+
+    def close(self) -> None:
+        self.outbox.engine.dispose()
+
+    def take(self, event: Event) -> None:
+        claimed = [shown.entry for shown in self.posts() if shown.entry.state is State.SENDING]
+        self.excused |= {(entry.key, entry.tries) for entry in claimed}
+        self.intake.take(replace(event, at=event.at if event.found else self.now), self.now)
+
+    @property
+    def now(self) -> datetime:
+        return self.town.now
+
+    def work(self, replica: Replica, number: int = 0) -> None:
+        """Let one post go out that was claimed."""
+        try:
+            replica.delivery._work(replica.pool.waiting.pop(number))
+        except Death:
+            self.kill(replica)
+
+    def kill(self, replica: Replica) -> None:
+        """And start it again. What it had claimed stays `sending`."""
+        self.replicas[self.replicas.index(replica)] = self._replica()
+
+    def deliver(self) -> None:
+        """Everything that is due now, by the first of our processes."""
+        self.replicas[0].delivery.run()
+        while self.replicas[0].pool.waiting:
+            self.work(self.replicas[0])
+            if not self.replicas[0].pool.waiting:
+                self.replicas[0].delivery.run()
+
+    def settle(self) -> None:
+        """Every fault is lifted, and time passes until each post has come to an end."""
+        self.town.script.clear()
+        self.eyes.sight = Sight.UNREACHABLE
+        for replica in list(self.replicas):
+            self.kill(replica)
+        for _ in range(12):
+            self.deliver()
+            if all(shown.entry.state in ENDS for shown in self.posts()):
+                return
+            self.town.now += LEASE + timedelta(seconds=1)
+        raise AssertionError("a post never came to an end")
+
+    def posts(self) -> list[Shown]:
+        return [post for _, told in self.outbox.history(1000) for post in told]
+
+    def shows(self) -> list[Broadcast]:
+        return [show for show, _ in self.outbox.history(1000)]
+
+    def _nothing_wrong_leaves(self, post: Post) -> None:
+        (row,) = [shown.entry for shown in self.posts() if shown.entry.key == post.key]
+        assert row.state is State.SENDING, "sent without a claim"
+        assert self.now <= row.until, "started after its deadline"
+        if (row.key, row.tries) not in self.excused:
+            assert row.wanted is Moment.LIVE, "a stopped broadcast was started"
+
+
+@contextmanager
+def world(rules: Rules) -> Iterator[World]:
+    made = World(rules)
+    silent = structlog.wrap_logger(None, processors=[_drop])
+    with ExitStack() as stack:
+        stack.callback(made.close)
+        stack.enter_context(patch.object(delivery, "_now", lambda: made.now))
+        stack.enter_context(patch.object(delivery, "_dice", lambda: 0.5))
+        stack.enter_context(patch.object(delivery, "log", silent))
+        stack.enter_context(patch.object(intake, "log", silent))
+        yield made
+
+
+def _drop(*_: Any) -> Any:
+    raise structlog.DropEvent
+
+
+@dataclass(frozen=True)
+class Connection:
+    """One RTMP connection as it really was."""
+
+    number: int
+    began: datetime
+    ended: datetime | None = None
+
+
+class Owncast:
+    """What it would send for its connections, in one generation of the format."""
+
+    def __init__(self, *, stamps: bool, connects: bool) -> None:
+        self.stamps, self.connects = stamps, connects
+        self._sent = 0
+
+    def event(self, kind: Kind, at: datetime, connection: Connection | None, title: str) -> Event:
+        self._sent += 1
+        began = connection.began.replace(microsecond=0) if connection else None
+        known = self.connects and kind is not Kind.STOPPED
+        return Event(
+            id=f"event-{self._sent}",
+            channel="default",
+            kind=kind,
+            at=at,
+            stamp=at if self.stamps else None,
+            connected=began if known else None,
+            title=title,
+        )
+
+
+class Broadcasts(RuleBasedStateMachine):
+    """Any life of a stream, of its webhooks, of the networks and of our own processes."""
+
+    @initialize(
+        hold=st.sampled_from([0, 30]),
+        stamps=st.booleans(),
+        connects=st.booleans(),
+    )
+    def begin(self, hold: int, stamps: bool, connects: bool) -> None:
+        self.stack = ExitStack()
+        self.world = self.stack.enter_context(world(Rules(hold=timedelta(seconds=hold))))
+        self.owncast = Owncast(stamps=stamps, connects=connects and stamps)
+        self.connection: Connection | None = None
+        self.connections = 0
+        self.air: list[Event] = []
+
+    def teardown(self) -> None:
+        if hasattr(self, "stack"):
+            with self.stack:
+                self.world.settle()
+                self.the_ledger_agrees()
+
+    def send(self, kind: Kind, title: str = "A title") -> None:
+        self.air.append(self.owncast.event(kind, self.world.now, self.connection, title))
+
+    @precondition(lambda self: self.connection is None)
+    @rule()
+    def connect(self) -> None:
+        self.connections += 1
+        self.connection = Connection(self.connections, self.world.now)
+        self.send(Kind.STARTED)
+
+    @precondition(lambda self: self.connection is not None)
+    @rule()
+    def disconnect(self) -> None:
+        self.send(Kind.STOPPED)
+        self.connection = None
+
+    @rule(title=st.sampled_from(["", "Another title", "A third one"]))
+    def retitle(self, title: str) -> None:
+        self.send(Kind.RETITLED, title)
+
+    @precondition(lambda self: self.air)
+    @rule(data=st.data(), again=st.booleans())
+    def hear(self, data: st.DataObject, again: bool) -> None:
+        number = data.draw(st.integers(0, len(self.air) - 1))
+        self.world.take(self.air[number] if again else self.air.pop(number))
+
+    @precondition(lambda self: self.air)
+    @rule(data=st.data())
+    def lose(self, data: st.DataObject) -> None:
+        self.air.pop(data.draw(st.integers(0, len(self.air) - 1)))
+
+    @precondition(lambda self: self.connection is not None)
+    @rule()
+    def notice(self) -> None:
+        """The start is found by asking, perhaps hours later."""
+        assert self.connection
+        found = Event(
+            id=f"found-{self.connection.number}",
+            channel="default",
+            kind=Kind.STARTED,
+            at=self.connection.began,
+            connected=self.connection.began.replace(microsecond=0),
+            found=True,
+        )
+        if not any(show.connected == found.connected for show in self.world.shows()):
+            self.world.take(found)
+
+    @rule(sight=st.sampled_from(Sight))
+    def look(self, sight: Sight) -> None:
+        self.world.eyes.sight = sight
+
+    @rule(
+        network=st.sampled_from(NETWORKS),
+        outcomes=st.lists(st.sampled_from(OUTCOMES), min_size=1, max_size=4),
+    )
+    def answer(self, network: type[Fake], outcomes: list[str]) -> None:
+        self.world.town.script[network.name] = deque(outcomes)
+
+    @rule(seconds=st.sampled_from([1, 4, 31, 301, 1200, 1801, 4000, 22_000]))
+    def wait(self, seconds: int) -> None:
+        self.world.town.now += timedelta(seconds=seconds)
+
+    @rule(seconds=st.sampled_from([0, 31, 61, 301, 700]))
+    def wait_and_deliver(self, seconds: int) -> None:
+        self.world.town.now += timedelta(seconds=seconds)
+        self.world.deliver()
+
+    @rule(number=st.sampled_from([0, 1]))
+    def claim(self, number: int) -> None:
+        self.world.replicas[number].delivery.run()
+
+    @rule(number=st.sampled_from([0, 1]), data=st.data())
+    def work(self, number: int, data: st.DataObject) -> None:
+        replica = self.world.replicas[number]
+        if replica.pool.waiting:
+            some = st.integers(0, len(replica.pool.waiting) - 1)
+            self.world.work(replica, data.draw(some))
+
+    @rule(number=st.sampled_from([0, 1]))
+    def kill(self, number: int) -> None:
+        self.world.kill(self.world.replicas[number])
+
+    @invariant()
+    def the_ledger_agrees(self) -> None:
+        if hasattr(self, "world"):
+            judge(self.world)
+
+
+Broadcasts.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestAnyLifeOfAStream = Broadcasts.TestCase
+
+
+def judge(world: World) -> None:
+    """What must hold at any time, by what the audience sees."""
+    seen = Counter(post.key for post in world.town.wall)
+    assert all(count == 1 for count in seen.values()), "one broadcast, two posts"
+    for show, told in world.outbox.history(1000):
+        for shown in told:
+            entry = shown.entry
+            assert show.live or entry.wanted is not Moment.LIVE, "it would be told after its end"
+            match entry.state:
+                case State.SETTLED:
+                    assert seen[entry.key] == 1, "settled, and nobody sees it"
+                    assert shown.receipt
+                    assert entry.shown is Moment.LIVE
+                case State.FAILED | State.WITHDRAWN:
+                    assert not seen[entry.key], f"{entry.state}, and it is up"
+                    assert entry.doubtful_since is None
+                case State.UNSURE:
+                    assert entry.doubtful_since
+                case State.DUE if entry.doubtful_since is None:
+                    assert not seen[entry.key], "due without a doubt, and it is up"
+
+
+@st.composite
+def evenings(draw: st.DrawFn) -> tuple[list[Event], bool]:
+    """What Owncast sends of one show that dropped and resumed a few times, in the order in which
+    it is heard, copies included; and whether it is still on.
+
+    Each event is heard within a minute, which may be after its successors.
+    """
+    owncast = Owncast(stamps=True, connects=draw(st.booleans()))
+    on = draw(st.booleans())
+    at, sent = START, list[Event]()
+    connections = draw(st.integers(1, 4))
+    for number in range(1, connections + 1):
+        connection = Connection(number, at)
+        sent.append(owncast.event(Kind.STARTED, at, connection, f"Title {number}"))
+        at += timedelta(seconds=draw(st.sampled_from([2, 20, 45, 900, 7200])))
+        if number < connections or not on:
+            sent.append(owncast.event(Kind.STOPPED, at, None, f"Title {number}"))
+        at += timedelta(seconds=draw(st.sampled_from([2, 20, 45, 900])))
+    seconds = st.sampled_from([0, 0, 1, 10, 59])
+    heard = [replace(event, at=event.at + timedelta(seconds=draw(seconds))) for event in sent]
+    copies = draw(st.lists(st.sampled_from(heard), max_size=3))
+    heard += [replace(event, at=event.at + timedelta(seconds=1)) for event in copies]
+    return sorted(draw(st.permutations(heard)), key=lambda event: event.at), on
+
+
+@settings(max_examples=100, deadline=None)
+@given(evening=evenings(), hold=st.sampled_from([0, 30]))
+def test_a_show_that_drops_and_resumes_is_told_once_however_its_events_arrive(
+    evening: tuple[list[Event], bool], hold: int
+) -> None:
+    events, on = evening
+    with world(Rules(hold=timedelta(seconds=hold))) as made:
+        for event in events:
+            # Soon after the last event is when something is due; then a long time nothing is.
+            for moment in (made.now + timedelta(seconds=wait) for wait in (30, 35, 600)):
+                made.town.now = min(event.at, moment)
+                made.deliver()
+            made.town.now = event.at
+            made.take(event)
+        made.settle()
+        judge(made)
+        told = Counter(post.destination for post in made.town.wall)
+        assert all(count == 1 for count in told.values()), "one show, two posts"
+        if on:
+            assert [show.live for show in made.shows()] == [True]
+            assert set(told) == set(made.networks), "it is live, and somebody was not told"
+        else:
+            assert not any(show.live for show in made.shows()), "it is over, and counts as live"

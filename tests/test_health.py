@@ -1,0 +1,98 @@
+"""What machines are told: alive, able to work, and never because of a network."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from announcer import outbox, scheduler
+from tests.conftest import Wire, refused
+from tests.house import Breakage, House, house, locked, read_only, table_gone
+from tests.service import payload
+from tests.test_pages import EVERY_SECRET
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    """One that waits 0.1 s for a locked database, instead of 10."""
+    patient = [pragma for pragma in outbox.PRAGMAS if not pragma.startswith("busy_timeout")]
+    monkeypatch.setattr(outbox, "PRAGMAS", (*patient, "busy_timeout=100"))
+    monkeypatch.setattr(outbox, "TURN", 0.1)
+    with house(tmp_path) as made:
+        yield made
+
+
+def ask(there: House, path: str) -> tuple[int, dict[str, Any]]:
+    answer = there.client.get(path, environ_base={"REMOTE_ADDR": "203.0.113.9"})
+    assert answer.mimetype == "application/json"
+    return answer.status_code, answer.get_json()
+
+
+def test_all_is_well_and_everybody_may_know(home: House) -> None:
+    assert ask(home, "/healthz") == (200, {"ok": True})
+    ready = {"ok": True, "database": "writable", "clock": "ticking"}
+    assert ask(home, "/readyz") == (200, ready)
+
+
+@pytest.mark.parametrize(
+    ("breakage", "alive"),
+    [(locked, 200), (read_only, 200), (table_gone, 503)],
+)
+def test_a_broken_database_is_not_ready_and_recovers_by_itself(
+    home: House, breakage: Breakage, alive: int
+) -> None:
+    """A restart mends no full disk, so only what can not even be read counts as not alive."""
+    with breakage(home):
+        status, said = ask(home, "/readyz")
+        assert (status, said["ok"]) == (503, False)
+        assert said["database"] in ("OperationalError", "DatabaseError")
+        assert ask(home, "/healthz")[0] == alive
+    assert ask(home, "/readyz")[0] == 200
+    assert ask(home, "/healthz")[0] == 200
+
+
+def test_a_clock_that_stands_still_is_not_ready_but_alive(
+    home: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "STUCK", -1.0)
+    assert ask(home, "/readyz") == (503, {"ok": False, "database": "writable", "clock": "stuck"})
+    assert ask(home, "/healthz")[0] == 200
+
+
+def test_the_clock_ticks_as_long_as_it_finishes_its_looks(
+    home: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr("announcer.scheduler.time.monotonic", lambda: now + 31)
+    assert ask(home, "/readyz")[0] == 503
+    home.parts.clock.tick()
+    assert ask(home, "/readyz")[0] == 200
+
+
+def test_a_locked_database_holds_up_a_crowd_no_longer_than_one(home: House) -> None:
+    """Or a lock that lasts would keep every thread of the server, one after another."""
+
+    def knock(number: int) -> int:
+        client = home.client.application.test_client()
+        if number % 2:
+            return client.get("/readyz").status_code
+        there = House(home.parts, client, home.file)
+        return there.hear(payload("0.3-stream-started")).status_code
+
+    begun = time.monotonic()
+    with locked(home), ThreadPoolExecutor(16) as crowd:
+        assert set(crowd.map(knock, range(16))) == {503}
+    assert time.monotonic() - begun < 1.0
+
+
+def test_no_network_is_asked(tmp_path: Path, wire: Wire) -> None:
+    """An outage there must never restart us."""
+    wire.breaks(refused, times=100)
+    with house(tmp_path, EVERY_SECRET) as everything:
+        assert everything.hear(payload("0.3-stream-started")).status_code == 204
+        assert ask(everything, "/healthz")[0] == 200
+        assert ask(everything, "/readyz")[0] == 200
+    assert not wire.sent

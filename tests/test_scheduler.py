@@ -1,0 +1,224 @@
+"""The clock: nothing that is due waits for it, and it never stops by itself."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from announcer import scheduler
+from announcer.scheduler import Clock
+from tests.fakes import wait_until
+
+NEVER = 3600
+"""Seconds: a safety net that can not be what caught a test."""
+Work = Callable[[], datetime | None]
+Winds = Callable[[Work], Clock]
+
+
+@pytest.fixture
+def winds(monkeypatch: pytest.MonkeyPatch) -> Iterator[Winds]:
+    """Makes running clocks without a safety net."""
+    monkeypatch.setattr(scheduler, "SAFETY_NET", NEVER)
+    clocks: list[Clock] = []
+
+    def wind(work: Work) -> Clock:
+        clocks.append(Clock(work))
+        clocks[-1].start()
+        return clocks[-1]
+
+    yield wind
+    for clock in clocks:
+        clock.stop()
+
+
+class Looks:
+    """Work that counts, and asks for what *again* says."""
+
+    def __init__(self, *again: datetime | Exception | None) -> None:
+        self.times: list[float] = []
+        self._again = list(again)
+
+    def __call__(self) -> datetime | None:
+        self.times.append(time.time())
+        answer = self._again.pop(0) if self._again else None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def soon(seconds: float) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
+def test_it_looks_as_soon_as_it_starts_since_something_may_have_waited(winds: Winds) -> None:
+    looks = Looks()
+    winds(looks)
+    wait_until(lambda: looks.times)
+
+
+def test_a_call_is_answered_at_once(winds: Winds) -> None:
+    looks = Looks()
+    clock = winds(looks)
+    wait_until(lambda: len(looks.times) == 1)
+    clock.wake()
+    wait_until(lambda: len(looks.times) == 2)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.1, 0.3])
+def test_it_looks_again_when_the_next_post_is_due_and_not_before(
+    winds: Winds, seconds: float
+) -> None:
+    due = soon(seconds)
+    looks = Looks(due)
+    winds(looks)
+    wait_until(lambda: len(looks.times) == 2)
+    assert looks.times[1] >= due.timestamp()
+
+
+def test_no_due_time_is_lost_however_near_it_is(winds: Winds) -> None:
+    """Each of them is due while the tick before is still on its way out."""
+    looks = Looks(*[soon(0)] * 300)
+    winds(looks)
+    wait_until(lambda: len(looks.times) == 301)
+
+
+def test_a_far_due_time_gives_way_to_a_nearer_one(winds: Winds) -> None:
+    looks = Looks(soon(NEVER), soon(0.1))
+    clock = winds(looks)
+    wait_until(lambda: len(looks.times) == 1)
+    clock.wake()
+    wait_until(lambda: len(looks.times) == 3)
+
+
+def test_nobody_needs_to_call(winds: Winds, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "SAFETY_NET", 0.05)
+    looks = Looks()
+    winds(looks)
+    wait_until(lambda: len(looks.times) >= 4)
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [sa.exc.OperationalError("SELECT", {}, Exception("disk I/O error")), RuntimeError("a bug")],
+    ids=["the database fails", "a bug"],
+)
+def test_trouble_does_not_stop_it(
+    winds: Winds, monkeypatch: pytest.MonkeyPatch, problem: Exception
+) -> None:
+    monkeypatch.setattr(scheduler, "SAFETY_NET", 0.05)
+    looks = Looks(problem, problem)
+    clock = winds(looks)
+    wait_until(lambda: len(looks.times) >= 4)
+    clock.wake()
+    assert clock.ticking()
+
+
+def test_it_is_not_ticking_while_a_look_is_stuck_and_is_once_that_ends(
+    winds: Winds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "STUCK", 0.1)
+    free = threading.Event()
+
+    def work() -> None:
+        free.wait(10)
+
+    clock = winds(work)
+    wait_until(lambda: not clock.ticking())
+    free.set()
+    wait_until(clock.ticking)
+
+
+def test_it_is_not_ticking_while_every_look_fails(
+    winds: Winds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "SAFETY_NET", 0.02)
+    monkeypatch.setattr(scheduler, "STUCK", 0.1)
+    well = threading.Event()
+
+    def work() -> None:
+        if not well.is_set():
+            raise sa.exc.OperationalError("SELECT", {}, Exception("locked"))
+
+    clock = winds(work)
+    wait_until(lambda: not clock.ticking())
+    well.set()
+    wait_until(clock.ticking)
+
+
+def test_no_call_is_lost_whenever_it_comes(winds: Winds) -> None:
+    """Each comes as early as possible after the look before, when that is just ending."""
+    stored = looked = 0
+
+    def work() -> None:
+        nonlocal looked
+        looked = stored
+
+    clock = winds(work)
+    for number in range(1, 500):
+        stored = number
+        clock.wake()
+        wait_until(lambda: looked == stored, patience=3)  # noqa: B023  # called at once
+
+
+def test_calls_from_many_threads_become_few_looks_and_the_last_one_counts(winds: Winds) -> None:
+    stored: list[int] = []
+    looked: list[int] = []
+    free = threading.Event()
+
+    def work() -> None:
+        assert free.wait(10)
+        looked.append(len(stored))
+
+    clock = winds(work)
+
+    def call() -> None:
+        for number in range(50):
+            stored.append(number)
+            clock.wake()
+
+    threads = [threading.Thread(target=call) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    free.set()
+    wait_until(lambda: looked and looked[-1] == 400)
+    assert len(looked) < 10
+
+
+def test_two_looks_never_overlap(winds: Winds) -> None:
+    inside = threading.Lock()
+    overlaps: list[str] = []
+    count = 0
+
+    def work() -> None:
+        nonlocal count
+        if not inside.acquire(blocking=False):
+            overlaps.append("!")
+        time.sleep(0.002)
+        count += 1
+        inside.release()
+
+    clock = winds(work)
+    threads = [threading.Thread(target=clock.tick) for _ in range(30)]
+    for thread in threads:
+        thread.start()
+        clock.wake()
+    for thread in threads:
+        thread.join()
+    wait_until(lambda: count)
+    assert overlaps == []
+
+
+def test_after_a_stop_it_looks_no_more_and_a_late_call_is_harmless(winds: Winds) -> None:
+    looks = Looks()
+    clock = winds(looks)
+    wait_until(lambda: looks.times)
+    clock.stop()
+    clock.stop()
+    count = len(looks.times)
+    clock.wake()
+    assert len(looks.times) == count
