@@ -7,7 +7,7 @@ so. Read the modules in this order, and you have seen all of it:
     policy      pure   every judgement: is it a new broadcast, who is told, what follows a failure
     network     pure   the contract: a Post in; a Receipt or one of four errors out
     wording     pure   from a broadcast to a text that fits; `sandbox` runs the operator's templates
-                       and `titles` shortens what is too long
+                       and `facts` shortens what is too long
     settings           how settings are declared, read and documented
 
     outbox             the durable middle: all SQL. `migrations` makes its schema

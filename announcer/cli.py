@@ -4,6 +4,7 @@ import json
 import os
 import sqlite3
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -11,14 +12,13 @@ from pathlib import Path
 from typing import NoReturn
 
 import click
-from sqlalchemy.exc import DBAPIError
 
 from announcer import reference, rehearsal, wire, wiring
 from announcer.content import Channel, thaw
 from announcer.logs import Redactor, configure
 from announcer.migrations import SchemaTooNew
 from announcer.network import DeliveryError, Moment, Network
-from announcer.outbox import StorageError
+from announcer.outbox import BadAddress, StorageError
 from announcer.policy import Broadcast
 from announcer.settings import SettingsError
 from announcer.watch import About, Watch
@@ -185,7 +185,7 @@ def history(broadcasts: int, as_json: bool) -> None:
         for post in told:
             link = post.receipt.url if post.receipt else ""
             detail = wire.plain(" ".join(filter(None, (link, post.entry.reason))), 500)
-            count = f"{len(post.tries)} tries"
+            count = f"{len(post.tries)} {'try' if len(post.tries) == 1 else 'tries'}"
             click.echo(
                 f"  {post.entry.state.value:9}  {post.entry.key}  {count}  {detail}".rstrip()
             )
@@ -246,13 +246,16 @@ def demo(port: int, stay: int | None) -> None:
 
 
 def _variables() -> Mapping[str, str]:
-    from dotenv import dotenv_values
+    from dotenv.main import DotEnv
 
     try:
-        written = dotenv_values(".env", interpolate=False, encoding="utf-8-sig")
+        lines = list(DotEnv(".env", interpolate=False, encoding="utf-8").parse())
     except (OSError, UnicodeDecodeError) as problem:
         _stop([f".env can not be read ({type(problem).__name__})"])
-    return {name: value for name, value in written.items() if value is not None} | os.environ
+    for name, times in Counter(name for name, _ in lines).items():
+        if times > 1:
+            click.echo(f"warning: {name} is set {times} times in .env, the last counts", err=True)
+    return {name: value for name, value in lines if value is not None} | os.environ
 
 
 def _settings() -> Settings:
@@ -291,9 +294,11 @@ def _why(problem: Exception) -> str:
             return str(problem)
         case ImportError():
             return f"the library for it is not installed ({problem.name})"
+        case BadAddress():
+            return "write it like sqlite:///announcer.db"
         case OSError():
             return problem.strerror or type(problem).__name__
-        case DBAPIError() if isinstance(problem.orig, sqlite3.Error):
-            return str(problem.orig)
+        case StorageError() if isinstance(cause := getattr(problem, "orig", None), sqlite3.Error):
+            return str(cause)
         case _:
             return type(problem).__name__

@@ -3,7 +3,8 @@
 import base64
 import logging
 import logging.config
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from math import isfinite
 from typing import Any, Literal
 from urllib.parse import quote, quote_plus, urlsplit
 
@@ -11,6 +12,10 @@ import structlog
 
 TALKATIVE = ("requests_oauthlib", "oauthlib", "tweepy", "mastodon", "alembic")
 """They log headers, tokens or signature strings at DEBUG (libraries' sources)."""
+QUIET = ("urllib3", "apscheduler")
+"""urllib3 quotes the full address of a request at WARNING; APScheduler warns of a tick that found
+another one at work, which is how it is meant to be.
+"""
 SHORTEST = 6
 """A secret with fewer characters is not searched for: it would garble ordinary words."""
 
@@ -22,9 +27,7 @@ class Redactor:
         forms: set[str] = set()
         for secret in secrets:
             for part in (secret, *_parts_of_address(secret)):
-                coded = base64.b64encode(part.encode()).decode().rstrip("=")
-                safe = base64.urlsafe_b64encode(part.encode()).decode().rstrip("=")
-                forms |= {part, quote(part, safe=""), quote_plus(part), coded, safe}
+                forms |= {part, quote(part, safe=""), quote_plus(part), *_in_base64(part)}
         # The longest first, so that no remainder of a longer one is left.
         self._forms = sorted((form for form in forms if len(form) >= SHORTEST), key=len)[::-1]
 
@@ -44,9 +47,23 @@ class Redactor:
         }
 
     def _any(self, value: Any) -> Any:
-        if value is None or isinstance(value, bool | int | float):
+        if (
+            value is None
+            or isinstance(value, int)
+            or (isinstance(value, float) and isfinite(value))
+        ):
             return value
-        return self(str(value))
+        return self(value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value))
+
+
+def _in_base64(secret: str) -> Iterator[str]:
+    """What stays of *secret* wherever it begins in what is encoded, such as `name:secret`."""
+    raw = secret.encode()
+    for before in range(3):
+        coded = base64.b64encode(bytes(before) + raw)
+        sure = coded[(before * 8 + 5) // 6 : (before + len(raw)) * 8 // 6].decode()
+        yield sure
+        yield sure.replace("+", "-").replace("/", "_")
 
 
 def _parts_of_address(secret: str) -> list[str]:
@@ -66,13 +83,14 @@ def configure(level: str, style: Literal["console", "json"], redactor: Redactor)
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
-    renderer = (
-        structlog.processors.JSONRenderer(ensure_ascii=True)
-        if style == "json"
-        else structlog.processors.LogfmtRenderer(
+    renderers: list[Any] = [
+        _visible,
+        structlog.processors.LogfmtRenderer(
             key_order=["timestamp", "level", "logger", "event"], drop_missing=True
-        )
-    )
+        ),
+    ]
+    if style == "json":
+        renderers = [structlog.processors.JSONRenderer(ensure_ascii=True)]
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -89,7 +107,7 @@ def configure(level: str, style: Literal["console", "json"], redactor: Redactor)
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             _without_none,
             redactor.process,
-            renderer,
+            *renderers,
         ],
     )
     handler = logging.StreamHandler()
@@ -99,9 +117,7 @@ def configure(level: str, style: Literal["console", "json"], redactor: Redactor)
     root.setLevel(level.upper())
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
-    # urllib3 quotes the full address of a request at WARNING; APScheduler warns of a tick that
-    # found another one at work, which is how it is meant to be.
-    for name in ("urllib3", "apscheduler"):
+    for name in QUIET:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
@@ -109,3 +125,17 @@ def _without_none(
     _logger: object, _method: str, event: MutableMapping[str, Any]
 ) -> Mapping[str, Any]:
     return {key: value for key, value in event.items() if value is not None}
+
+
+def _visible(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """Without characters that a terminal or a reader of lines obeys. The renderer escapes LF."""
+    return {
+        key: _escaped(value) if isinstance(value, str) else value for key, value in event.items()
+    }
+
+
+def _escaped(text: str) -> str:
+    return "".join(
+        sign if sign.isprintable() or sign == "\n" else sign.encode("unicode_escape").decode()
+        for sign in text
+    )

@@ -37,6 +37,8 @@ before it one after another, each for 10 s, and every thread of the server with 
 
 StorageError = SQLAlchemyError
 """The database could not do it: full, locked, read-only, away."""
+BadAddress = sa.exc.ArgumentError
+"""A StorageError, too: this can not be the address of a database."""
 
 schema = sa.MetaData()
 events = sa.Table(
@@ -188,9 +190,10 @@ def connect(url: str) -> sa.Engine:
     address = sa.make_url(url)
     if address.get_backend_name() != "sqlite":
         return sa.create_engine(address, pool_pre_ping=True, pool_size=8, max_overflow=40)
-    if address.database and address.database != ":memory:":
-        Path(address.database).parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(address.database, os.O_RDWR | os.O_CREAT, 0o600))
+    if not address.database or address.database == ":memory:":
+        raise BadAddress("what is promised must survive the process")
+    Path(address.database).parent.mkdir(parents=True, exist_ok=True)
+    os.close(os.open(address.database, os.O_RDWR | os.O_CREAT, 0o600))
     engine = sa.create_engine(address, pool_size=8, max_overflow=40)
 
     @sa.event.listens_for(engine, "connect")

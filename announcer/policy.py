@@ -129,7 +129,8 @@ def _on_start(event: Event, past: Past, rules: Rules, now: datetime) -> Decision
             return _same(because, event, broadcast, rules, now)
         because = "a new broadcast; the end of the one before was never heard"
         return _new(because, event, rules, now)
-    gap = event.at - (broadcast.stopped or event.at)
+    # The last stop may be of a connection whose start came too late to count.
+    gap = event.at - max(broadcast.stopped or event.at, past.stop_at or broadcast.began)
     if gap <= rules.resume:
         because = f"back after {max(0, round(gap.total_seconds()))} s: the same broadcast"
         return _same(because, event, replace(broadcast, stopped=None), rules, now)

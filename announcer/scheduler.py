@@ -34,6 +34,8 @@ class Clock:
         self._working = threading.Lock()
         self._called = threading.Event()
         self._ticked = time.monotonic()
+        self._adding = threading.Lock()
+        self._stopped = False
 
     def start(self) -> None:
         self._scheduler.add_job(
@@ -49,6 +51,9 @@ class Clock:
 
     def stop(self) -> None:
         """No further look. Returns at once."""
+        with self._adding:
+            self._stopped = True
+            self._scheduler.remove_all_jobs()  # it would stumble over one that is due just now
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
 
@@ -73,12 +78,15 @@ class Clock:
                 self._working.release()
 
     def _at(self, when: datetime, name: str) -> None:
-        self._scheduler.add_job(
-            self.tick,
-            "date",
-            run_date=when,
-            id=name,
-            replace_existing=True,
-            misfire_grace_time=None,
-            max_instances=RETURNING,
-        )
+        with self._adding:
+            if self._stopped:
+                return
+            self._scheduler.add_job(
+                self.tick,
+                "date",
+                run_date=when,
+                id=name,
+                replace_existing=True,
+                misfire_grace_time=None,
+                max_instances=RETURNING,
+            )

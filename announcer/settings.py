@@ -243,7 +243,11 @@ def variable_name(prefix: str, field: str) -> str:
 
 
 def is_secret(info: FieldInfo) -> bool:
-    return SecretStr in (info.annotation, *get_args(info.annotation))
+    return _mentions_secret(info.annotation)
+
+
+def _mentions_secret(annotation: Any) -> bool:
+    return annotation is SecretStr or any(map(_mentions_secret, get_args(annotation)))
 
 
 def secrets_of(group: BaseModel) -> Iterator[str]:

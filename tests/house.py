@@ -1,6 +1,7 @@
 """The service put together but not started: its doors, spoken to within this process."""
 
 import hmac
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -10,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from announcer import outbox, wiring
+from announcer import logs, outbox, wiring
 from announcer.web import create_app
 from announcer.wiring import Parts
 from tests.service import SECRET
@@ -91,6 +93,18 @@ def house(folder: Path, settings: Mapping[str, str] = ONE) -> Iterator[House]:
     finally:
         parts.stop(1)
         parts.outbox.engine.dispose()
+
+
+@contextmanager
+def own_logging() -> Iterator[None]:
+    """What is configured inside is forgotten afterwards."""
+    loggers = [logging.getLogger(), *map(logging.getLogger, (*logs.TALKATIVE, *logs.QUIET))]
+    before = [(logger, logger.handlers[:], logger.level) for logger in loggers]
+    yield
+    for logger, handlers, level in before:
+        logger.handlers[:] = handlers
+        logger.setLevel(level)
+    structlog.reset_defaults()
 
 
 Breakage = Callable[[House], AbstractContextManager[None]]

@@ -2,6 +2,7 @@
 
 import gzip
 import hmac
+import io
 import json
 import re
 import socket
@@ -543,6 +544,31 @@ def test_a_crowd_of_forgers_does_not_fill_the_log(
     assert lines[-1]["unsaid"] == 49
 
 
+class Endless(io.RawIOBase):
+    """A body without an end, and how much of it was taken."""
+
+    taken = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self.taken += len(buffer)
+        buffer[:] = b" " * len(buffer)
+        return len(buffer)
+
+
+def test_no_more_than_256_kib_are_read_into_memory(home: House) -> None:
+    body = Endless()
+    answer = home.client.post(
+        f"/webhooks/owncast/{TOKEN}",
+        content_type="application/json",
+        environ_overrides={"wsgi.input": body, "wsgi.input_terminated": True},
+    )
+    assert answer.status_code == 413
+    assert body.taken <= LARGEST + 65536
+
+
 # What only a real server can show
 
 
@@ -604,26 +630,31 @@ def test_a_body_without_an_end_is_not_listened_to(service: Service) -> None:
 def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """As `service`, but a request may take 1 s instead of 12: a test is in a hurry."""
     patched = "from announcer import cli; from announcer.web import server; server.PATIENCE = 1.0"
-    running = Service(tmp_path_factory.mktemp("impatient"), {}, ("-c", f"{patched}; cli.main()"))
+    folder, program = tmp_path_factory.mktemp("impatient"), ("-c", f"{patched}; cli.main()")
+    running = Service(folder, {"OWNCAST_WEBHOOK_TOKEN": TOKEN}, program)
     yield running
     assert running.stop() == 0
 
 
-def test_clients_that_dawdle_do_not_keep_the_others_out(impatient: Service) -> None:
+@pytest.mark.parametrize(
+    "half",
+    [
+        "Host: x\r\n",
+        "Host: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{",
+        "Host: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{",
+    ],
+    ids=["headers", "body", "chunk"],
+)
+def test_clients_that_dawdle_do_not_keep_the_others_out(impatient: Service, half: str) -> None:
     """Slow loris: each of them sends a part of a request and then nothing more."""
-    service = impatient
-    head = f"POST /webhooks/owncast/{TOKEN} HTTP/1.1\r\nHost: x\r\n"
-    halves = [
-        head,
-        f"{head}Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{{",
-        f"{head}Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{{",
-    ]
-    lines = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(30)]
+    lines = [socket.create_connection(("127.0.0.1", impatient.port)) for _ in range(20)]
     try:
-        for number, line in enumerate(lines):
-            line.sendall(halves[number % 3].encode())
-        time.sleep(0.5)
-        assert service.hear(START) == 204
+        for line in lines:
+            line.sendall(f"POST /webhooks/owncast/{TOKEN} HTTP/1.1\r\n{half}".encode())
+        time.sleep(0.3)
+        begun = time.monotonic()
+        assert impatient.hear(START) == 204
+        assert time.monotonic() - begun < 5
     finally:
         for line in lines:
             line.close()

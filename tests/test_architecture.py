@@ -1,0 +1,241 @@
+"""The shape of the code: imports point one way, judgement is pure, SQL stands in one place."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+import announcer
+from announcer import migrations, outbox
+from announcer.networks import available
+
+PACKAGE = Path(announcer.__file__).parent
+FLOORS = (
+    {"__main__"},
+    {"cli"},
+    {"demo"},
+    {"web", "reference", "rehearsal"},
+    {"wiring"},
+    {"intake", "delivery", "scheduler", "migrations", "logs"},
+    {"content"},
+    {"outbox", "wording", "watch", "networks"},
+    {"facts"},
+    {"sandbox"},
+    {"policy", "wire"},
+    {"events", "network"},
+    {"settings"},
+)
+"""From the top down. A module imports only from floors below its own."""
+PURE = ("events", "policy", "network")
+HARMLESS = {
+    *("abc", "collections", "dataclasses", "datetime", "enum", "functools", "hashlib", "itertools"),
+    *("json", "math", "re", "typing", "unicodedata"),
+    *("pydantic", "regex"),
+}
+"""Libraries that touch nothing of the world; datetime's clock is looked for below."""
+CLOCKS = {"now", "today", "utcnow", "time", "time_ns", "monotonic", "perf_counter"}
+HEAVY = {"mastodon", "tweepy", "twitter_text", "cryptography", "alembic", "gunicorn"}
+
+
+@cache
+def tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text("utf-8"))
+
+
+def files(module: str) -> list[Path]:
+    """Of a module, or of all modules of a package."""
+    folder = PACKAGE / module
+    return sorted(folder.rglob("*.py")) if folder.is_dir() else [PACKAGE / f"{module}.py"]
+
+
+def modules() -> list[str]:
+    found = {
+        file.relative_to(PACKAGE).parts[0].removesuffix(".py") for file in PACKAGE.rglob("*.py")
+    }
+    return sorted(found - {"__init__"})
+
+
+def imported(file: Path) -> Iterator[str]:
+    """Everything that is imported, in functions too, with its full name."""
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{file.name}: a relative import hides where it leads"
+            if node.module == "announcer":
+                yield from (f"announcer.{name.name}" for name in node.names)
+            else:
+                yield node.module or ""
+
+
+def libraries(module: str) -> set[str]:
+    found = {name.partition(".")[0] for file in files(module) for name in imported(file)}
+    return found - {"announcer"}
+
+
+def ours(file: Path) -> set[str]:
+    return {name.split(".")[1] for name in imported(file) if name.startswith("announcer.")}
+
+
+def test_every_module_has_its_floor() -> None:
+    assert sorted(module for floor in FLOORS for module in floor) == modules()
+
+
+def test_the_map_names_every_module() -> None:
+    words = set(re.findall(r"\w+", announcer.__doc__ or ""))
+    assert set(modules()) - {"__main__"} <= words
+
+
+@pytest.mark.parametrize("module", modules())
+def test_imports_point_one_way(module: str) -> None:
+    (height,) = (number for number, floor in enumerate(FLOORS) if module in floor)
+    below = {name for floor in FLOORS[height + 1 :] for name in floor}
+    for file in files(module):
+        assert ours(file) - {module} <= below, file.name
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_a_pure_module_imports_nothing_that_touches_the_world(module: str) -> None:
+    assert libraries(module) <= HARMLESS
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_a_pure_module_never_asks_for_the_time(module: str) -> None:
+    asked = {
+        node.attr
+        for node in ast.walk(tree(PACKAGE / f"{module}.py"))
+        if isinstance(node, ast.Attribute) and node.attr in CLOCKS
+    }
+    assert not asked
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_a_pure_module_opens_and_prints_nothing(module: str) -> None:
+    called = {
+        node.func.id
+        for node in ast.walk(tree(PACKAGE / f"{module}.py"))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    assert not called & {"open", "print", "input", "exec", "eval", "__import__"}
+
+
+@pytest.mark.parametrize(
+    "file", [file for file in files("networks") if file.stem != "__init__"], ids=lambda f: f.stem
+)
+def test_a_network_knows_nothing_of_us_but_the_contract_and_the_door(file: Path) -> None:
+    assert ours(file) <= {"network", "settings", "wire"}
+
+
+@pytest.mark.parametrize("module", ["intake", "delivery", "content", "outbox", "policy", "network"])
+def test_no_network_is_named_where_any_network_is_meant(module: str) -> None:
+    (file,) = files(module)
+    texts = {node.value for node in ast.walk(tree(file)) if isinstance(node, ast.Constant)}
+    assert not texts & set(available())
+    assert "networks" not in ours(file)
+
+
+def test_sql_stands_in_the_outbox_only() -> None:
+    assert {module for module in modules() if "sqlalchemy" in libraries(module)} == {
+        "outbox",
+        "migrations",
+    }
+    assert {module for module in modules() if "alembic" in libraries(module)} == {"migrations"}
+
+
+def test_requests_leave_by_the_one_door() -> None:
+    """`requests` is imported elsewhere for its errors and answers, never to send anything."""
+    senders = {"get", "post", "put", "patch", "delete", "head", "request", "Session"}
+    for module in set(modules()) - {"wire"}:
+        for file in files(module):
+            for node in ast.walk(tree(file)):
+                if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                    sent = node.value.id == "requests" and node.attr in senders
+                    # A request to a Flask app is somebody else's `requests`.
+                    assert not sent, f"{file.name}: requests.{node.attr}"
+        assert not libraries(module) & {"urllib3", "http", "httpx", "aiohttp", "smtplib"}
+
+
+def test_the_environment_is_read_where_commands_start() -> None:
+    readers = {
+        module
+        for module in modules()
+        for file in files(module)
+        for node in ast.walk(tree(file))
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in {"os.environ", "os.getenv"}
+    }
+    assert readers == {"cli", "demo"}
+
+
+def test_no_module_is_called_after_nothing() -> None:
+    nothing = {"utils", "util", "helpers", "common", "manager", "managers", "service", "core"}
+    assert not nothing & {file.stem for file in PACKAGE.rglob("*.py")}
+
+
+def test_libraries_of_networks_that_are_not_in_use_are_not_loaded() -> None:
+    program = (
+        "import json, sys\n"
+        "from announcer import wiring\n"
+        "settings = wiring.read({'OWNCAST_URL': 'https://live.example'})\n"
+        "assert not settings.destinations\n"
+        "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        check=True,
+        cwd=PACKAGE.parent,
+    )
+    loaded = set(json.loads(ran.stdout))
+    assert "announcer" in loaded
+    assert not loaded & HEAVY
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[sa.Engine]:
+    engine = outbox.connect(f"sqlite:///{tmp_path}/announcer.db")
+    yield engine
+    engine.dispose()
+
+
+def test_the_code_needs_the_newest_schema_there_is() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(PACKAGE / "migrations"))
+    assert ScriptDirectory.from_config(config).get_heads() == [outbox.HEAD]
+
+
+def test_the_migrated_schema_is_the_one_that_the_outbox_describes(engine: sa.Engine) -> None:
+    migrations.upgrade(engine)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, outbox.schema) == []
+
+
+def indexes(engine: sa.Engine) -> set[tuple[str, str]]:
+    """As SQLite keeps them, with the conditions that Alembic does not compare."""
+    with engine.connect() as connection:
+        rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type='index'")
+        return {(str(name), str(sql)) for name, sql in rows}
+
+
+def test_the_migrated_indexes_are_those_that_the_outbox_describes(
+    engine: sa.Engine, tmp_path: Path
+) -> None:
+    migrations.upgrade(engine)
+    described = outbox.connect(f"sqlite:///{tmp_path}/described.db")
+    outbox.schema.create_all(described)
+    try:
+        assert indexes(described) <= indexes(engine)
+        assert any("state = 'sending'" in sql for _, sql in indexes(engine))
+    finally:
+        described.dispose()
