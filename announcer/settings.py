@@ -227,7 +227,7 @@ class Environment:
             self.problems.append(f"{variable} and {variable}_FILE are both set: keep one")
             return None
         try:
-            content = Path(path).read_text("utf-8-sig").removesuffix("\n").removesuffix("\r")
+            content = Path(path).read_text("utf-8-sig").removesuffix("\n")
         except (OSError, UnicodeDecodeError) as error:
             self.problems.append(f"{variable}_FILE can not be read ({type(error).__name__})")
             return None

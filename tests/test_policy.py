@@ -250,6 +250,12 @@ NEW = "a new broadcast"
             NEW,
             id="a start after the stop of a stream that was never known",
         ),
+        pytest.param(
+            Past(None, theirs(), at()),
+            start(at(1), theirs()),
+            NEW,
+            id="a start in the same moment as the stop before it is later",
+        ),
     ],
 )
 def test_a_start_of_a_new_broadcast(past: Past, event: Event, because: str) -> None:
