@@ -5,6 +5,10 @@ so. Read the modules in this order, and you have seen all of it:
 
     events      pure   what Owncast told us: a body becomes an Event, every generation of it
     policy      pure   every judgement: is it a new broadcast, who is told, what follows a failure
+    sightings   pure   what Owncast shows and no webhook told
+    chat        pure   what is said of the other posts: after them, and again while it is live
+    quiet       pure   what is not announced: skip words, quiet hours, a pause
+    badges      pure   when a mark beside the announcement is on, such as a pin
     network     pure   the contract: a Post in; a Receipt or one of four errors out
     wording     pure   from a broadcast to a text that fits; `sandbox` runs the operator's templates
                        and `facts` shortens what is too long
@@ -13,11 +17,15 @@ so. Read the modules in this order, and you have seen all of it:
     outbox             the durable middle: all SQL. `migrations` makes its schema
     intake             first half: an event in, decided and stored in one transaction
     watch              asks Owncast how things are
+    pictures           the stream's thumbnail: fetched, checked, made small enough
+    patrol             asks it again and again; what no webhook told becomes an event, too
     content            what a post says, frozen before the first byte leaves
+    answers            tells a viewer who asks in chat where the posts are
     delivery           second half: claim what is due, word it, send it, store what came back
     wire               the one door out, and what each failure there means
     networks           one module is one network
 
+    lateness           what of it was told late, and why, for history
     web                webhook, pages, health; `web.server` is gunicorn with the right settings
     scheduler          the clock: wakes delivery when something is due
     logs               one line for each thing that happened, and no secret in it

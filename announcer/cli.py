@@ -7,7 +7,8 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,15 +16,19 @@ import click
 
 from announcer import reference, rehearsal, wire, wiring
 from announcer.content import Channel, thaw
+from announcer.lateness import lateness
 from announcer.logs import Redactor, configure
 from announcer.migrations import SchemaTooNew
 from announcer.network import DeliveryError, Moment, Network
 from announcer.outbox import BadAddress, StorageError
 from announcer.policy import Broadcast
+from announcer.quiet import PAUSED
 from announcer.settings import SettingsError
-from announcer.watch import About, Watch
+from announcer.watch import About, Watch, sight_of
 from announcer.wiring import Settings
 
+PREVIEWED = timedelta(hours=2, minutes=5)
+"""How long the stream of a preview lasted when it ended."""
 UNUSABLE, TROUBLE = 2, 1
 """Exit status: settings that can not be used; something that was asked for is not well."""
 
@@ -76,7 +81,10 @@ def check(offline: bool) -> None:
         elif offline:
             click.echo(f"{name}    {server.url} not checked (offline)")
         else:
-            click.echo(f"{name}    {server.url} says: {Watch(server.url).look().value}")
+            status = Watch(server.url).status()
+            title = f": {status.title}" if status and status.live and status.title else ""
+            seen = wire.plain(f"{sight_of(status).value}{title}")
+            click.echo(f"{name}    {server.url} says: {seen}")
     if not settings.destinations:
         click.echo("no destination is configured: nobody would be told")
         well = False
@@ -113,14 +121,16 @@ def preview(title: str, name: str, summary: str, tags: tuple[str, ...]) -> None:
             "preview", channel, now, now, now, None, name=name, title=title, summary=summary
         )
         facts = composer.facts(show, Channel(channel, server.url or ""), About(tags))
+        over = replace(facts, ended_at=now + PREVIEWED, peak_viewers=17)
         for destination in settings.audience(channel):
             network = settings.destinations[destination]
-            wording = composer.templates.word(network, destination, Moment.LIVE, facts)
-            length = f"{network.measure(wording.text)}/{network.limit()} {network.unit}"
-            click.secho(f"{destination}  {length}  {wording.template}", bold=True)
-            if wording.problem:
-                click.secho(f"! {wording.problem}", fg="red")
-            click.echo(f"{wording.text}\n")
+            for mood, told in ((Moment.LIVE, facts), (Moment.ENDED, over)):
+                wording = composer.templates.word(network, destination, mood, told)
+                length = f"{network.measure(wording.text)}/{network.limit()} {network.unit}"
+                click.secho(f"{destination} {mood}  {length}  {wording.template}", bold=True)
+                if wording.problem:
+                    click.secho(f"! {wording.problem}", fg="red")
+                click.echo(f"{wording.text}\n")
 
 
 @main.command()
@@ -153,7 +163,8 @@ def history(broadcasts: int, as_json: bool) -> None:
     """List what was posted where, or why not."""
     settings = _settings()
     with _storage():
-        shows = wiring.open_outbox(settings).history(broadcasts)
+        outbox = wiring.open_outbox(settings)
+        shows, paused = outbox.history(broadcasts), outbox.paused()
     if as_json:
         rows = [
             {
@@ -161,6 +172,7 @@ def history(broadcasts: int, as_json: bool) -> None:
                 "state": post.entry.state.value,
                 "url": post.receipt.url if post.receipt else "",
                 "reason": post.entry.reason,
+                "late": lateness(show, post, settings.rules),
                 "text": thaw(post.content).text if post.content else "",
                 "tries": [
                     {
@@ -173,18 +185,21 @@ def history(broadcasts: int, as_json: bool) -> None:
                     for t in post.tries
                 ],
             }
-            for _, told in shows
+            for show, told in shows
             for post in told
         ]
         click.echo(json.dumps(rows, indent=2))
         return
+    if paused:
+        click.echo(f"paused since {paused:%Y-%m-%d %H:%M} UTC: `announcer resume` ends it")
     for show, told in shows:
         state = "live" if show.live else "ended"
         title = wire.plain(show.title or show.name)  # whose, nobody knows: a terminal obeys some
         click.echo(f"{show.began:%Y-%m-%d %H:%M}  {state}  {show.id}  {title}")
         for post in told:
             link = post.receipt.url if post.receipt else ""
-            detail = wire.plain(" ".join(filter(None, (link, post.entry.reason))), 500)
+            late = lateness(show, post, settings.rules)
+            detail = wire.plain(" ".join(filter(None, (link, post.entry.reason, late))), 500)
             count = f"{len(post.tries)} {'try' if len(post.tries) == 1 else 'tries'}"
             click.echo(
                 f"  {post.entry.state.value:9}  {post.entry.key}  {count}  {detail}".rstrip()
@@ -204,9 +219,53 @@ def retry(key: str) -> None:
             outbox.reopen(entry.destination)
     if entry is None:
         raise click.ClickException(
-            f"{key}: no post that failed, is unsure or was withdrawn; see `announcer history`"
+            f"{key}: no post that failed, is unsure or was withdrawn, of a stream that is still "
+            "live; see `announcer history`"
         )
     click.echo(f"{key} will be sent by the running service within seconds")
+
+
+@main.command()
+def pause() -> None:
+    """Announce nothing new until `announcer resume`, but keep true what is up."""
+    settings = _settings()
+    with _storage():
+        outbox = wiring.open_outbox(settings)
+        before = outbox.paused()
+        held = outbox.pause(PAUSED, datetime.now(UTC))
+    for key in held:
+        click.echo(f"{key} was about to be announced and is withdrawn")
+    since = f", since {before:%Y-%m-%d %H:%M} UTC" if before else ""
+    click.echo(f"paused{since}: nothing new is announced until `announcer resume`")
+
+
+@main.command()
+def resume() -> None:
+    """Announce again, from the next stream on."""
+    settings = _settings()
+    with _storage():
+        was_paused = wiring.open_outbox(settings).resume()
+    click.echo("resumed: the next stream is announced" if was_paused else "it was not paused")
+
+
+@main.command()
+@click.argument("broadcast", default="")
+def announce(broadcast: str) -> None:
+    """Announce BROADCAST (else the newest live one) now, whatever the rules for quiet say."""
+    settings = _settings()
+    now = datetime.now(UTC)
+    with _storage():
+        outbox = wiring.open_outbox(settings)
+        shows = [show for show, _ in outbox.history(1000) if broadcast in ("", show.id)]
+        show = next((show for show in shows if show.live), None)
+        if show is None:
+            what = "has ended" if shows and broadcast else "is not known" if broadcast else ""
+            raise click.ClickException(f"{broadcast} {what}" if what else "nothing is live")
+        keys = outbox.announce(show.id, now, now + settings.rules.give_up)
+    if not keys:
+        raise click.ClickException(f"{show.id}: no rule holds it back; see `announcer history`")
+    for key in keys:
+        click.echo(f"{key} will be sent by the running service within seconds")
 
 
 @main.command()

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
@@ -27,8 +28,8 @@ from announcer.networks import available
 
 TITLE = "Fitting a dovetail drawer"
 NAME = "Kestrel Workshop"
-HOLD = 3
-"""Seconds: the real default is 30, too long to watch."""
+HOLD, GRACE = 3, 4
+"""Seconds: the real defaults are 30 and 300, too long to watch."""
 
 
 class _Quiet(WSGIRequestHandler):
@@ -38,11 +39,21 @@ class _Quiet(WSGIRequestHandler):
         return
 
 
+@dataclass
+class Seen:
+    """What the people of one network see of one post. *was* holds its earlier texts."""
+
+    network: str
+    text: str
+    was: list[str] = field(default_factory=list)
+    up: bool = True
+
+
 class Town:
     """Owncast, Mastodon, Bluesky and Discord in one server on loopback, and what they show."""
 
     def __init__(self) -> None:
-        self.wall: list[tuple[str, str]] = []
+        self.wall: dict[str, Seen] = {}
         self.live = False
         app = Flask("town")
         views: dict[str, Callable[..., ResponseReturnValue]] = {
@@ -50,14 +61,17 @@ class Town:
             "/api/config": lambda: {"tags": ["woodwork", "repair"], "nsfw": False},
             "/api/integrations/chat/system": self._chat,
             "/api/v2/instance": lambda: {"configuration": {"statuses": {"max_characters": 500}}},
-            "/api/v1/statuses": self._status_post,
+            "/api/v1/statuses": self._mastodon,
+            "/api/v1/statuses/<key>": self._mastodon,
             "/xrpc/com.atproto.server.createSession": self._session,
             "/xrpc/com.atproto.repo.putRecord": self._record,
+            "/xrpc/com.atproto.repo.deleteRecord": self._forget,
             "/api/v10/webhooks/1/<word>": self._discord,
-            "/seen/<int:number>": self._seen,
+            "/api/v10/webhooks/1/<word>/messages/<key>": self._discord,
+            "/seen/<key>": lambda key: (self.wall[key].text, {"Content-Type": "text/plain"}),
         }
         for rule, view in views.items():
-            app.add_url_rule(rule, rule, view, methods=["GET", "POST"])
+            app.add_url_rule(rule, rule, view, methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
         self._server: BaseWSGIServer = make_server(
             "127.0.0.1", 0, app, threaded=True, request_handler=_Quiet
         )
@@ -67,21 +81,30 @@ class Town:
     def close(self) -> None:
         self._server.shutdown()
 
-    def _put_up(self, network: str, text: str) -> str:
-        self.wall.append((network, text))
-        return f"{self.address}/seen/{len(self.wall) - 1}"
+    def shows(self) -> Counter[str]:
+        """How many posts each network shows now."""
+        return Counter(seen.network for seen in list(self.wall.values()) if seen.up)
+
+    def _show(self, network: str, text: str, key: str | None = None) -> str:
+        key = key or f"{len(self.wall) + 1}"
+        if key in self.wall and self.wall[key].text != text:
+            seen = self.wall[key]
+            self.wall[key] = Seen(network, text, [*seen.was, seen.text])
+        elif key not in self.wall:
+            self.wall[key] = Seen(network, text)
+        return key
 
     def _status(self) -> ResponseReturnValue:
         since = "2026-01-01T00:00:00Z" if self.live else None
         return {"online": self.live, "lastConnectTime": since, "streamTitle": TITLE}
 
     def _chat(self) -> ResponseReturnValue:
-        self._put_up("owncast", request.get_json()["body"])
+        self._show("owncast", request.get_json()["body"])
         return {"message": "sent", "success": True}
 
-    def _status_post(self) -> ResponseReturnValue:
-        url = self._put_up("mastodon", request.values.get("status", ""))
-        return {"id": str(len(self.wall)), "url": url}
+    def _mastodon(self, key: str | None = None) -> ResponseReturnValue:
+        key = self._show("mastodon", request.values.get("status", ""), key)
+        return {"id": key, "url": f"{self.address}/seen/{key}"}
 
     def _session(self) -> ResponseReturnValue:
         return {
@@ -93,18 +116,18 @@ class Town:
 
     def _record(self) -> ResponseReturnValue:
         record = request.get_json()
-        self._put_up("bluesky", record["record"]["text"])
+        self._show("bluesky", record["record"]["text"], record["rkey"])
         uri = f"at://did:plc:demo/app.bsky.feed.post/{record['rkey']}"
         return {"uri": uri, "cid": "bafydemo"}
 
-    def _discord(self, word: str) -> ResponseReturnValue:
+    def _forget(self) -> ResponseReturnValue:
+        self.wall[request.get_json()["rkey"]].up = False
+        return {}
+
+    def _discord(self, word: str, key: str | None = None) -> ResponseReturnValue:
         if request.method == "GET":
             return {"id": "1", "name": word, "guild_id": "1", "channel_id": "1"}
-        self._put_up("discord", request.get_json()["content"])
-        return {"id": str(len(self.wall)), "channel_id": "1"}
-
-    def _seen(self, number: int) -> ResponseReturnValue:
-        return self.wall[number][1], {"Content-Type": "text/plain; charset=utf-8"}
+        return {"id": self._show("discord", request.get_json()["content"], key), "channel_id": "1"}
 
 
 def run(port: int, stay: int | None) -> int:
@@ -140,6 +163,7 @@ def _variables(town: Town, port: int, folder: Path) -> dict[str, str]:
         "ANNOUNCER_DATABASE_URL": f"sqlite:///{folder}/announcer.db",
         "ANNOUNCER_PORT": str(port),
         "ANNOUNCER_HOLD": f"{HOLD}s",
+        "ANNOUNCER_GRACE": f"{GRACE}s",
         "ANNOUNCER_LOG_LEVEL": "error",
         "OWNCAST_URL": town.address,
         "OWNCAST_WEBHOOK_SECRET": secrets.token_urlsafe(),
@@ -192,31 +216,46 @@ def _play(town: Town, settings: wiring.Settings) -> None:
     town.live = True
     tell("start")
     say(f"the hold: {HOLD} s, so that a false start is never announced")
-    deadline = time.monotonic() + HOLD + 10
-    while len(town.wall) < len(settings.destinations) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    for network, text in town.wall:
-        say(f"{network} shows: {' '.join(text.split())}")
+    _until(lambda: len(town.wall) == len(settings.destinations))
+    for seen in list(town.wall.values()):
+        say(f"{seen.network} shows: {' '.join(seen.text.split())}")
     say("the connection drops")
     town.live = False
     tell("stop")
-    time.sleep(2)
-    say("and is back: the same broadcast, nothing is posted again")
+    time.sleep(GRACE / 2)
+    say("and is back within the grace: nobody has seen anything")
     town.live = True
     tell("start")
     time.sleep(HOLD + 1)
     say("the streamer presses Stop")
     town.live = False
     tell("stop")
-    time.sleep(1)
+    say(f"the grace: {GRACE} s, then what was said is made true")
+    _until(lambda: not any("is live" in seen.text for seen in _ending(town)))
+    for seen in list(town.wall.values()):
+        how = "now shows" if seen.was else "shows"
+        say(f"{seen.network} {how}: {' '.join(seen.text.split())}")
+
+
+def _ending(town: Town) -> list[Seen]:
+    """The posts that can be changed: those of Mastodon and Discord."""
+    return [seen for seen in list(town.wall.values()) if seen.network in ("mastodon", "discord")]
+
+
+def _until(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 15
+    while not done() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
 
 
 def _report(town: Town, settings: wiring.Settings) -> bool:
-    counts = Counter(network for network, _ in town.wall)
+    """Whether each network was told once, and Bluesky, which shows no edits, of the end as well."""
+    shown, expected = town.shows(), Counter([*settings.destinations, "bluesky"])
     click.echo()
-    for name in settings.destinations:
-        click.echo(f"{name:9} {counts[name]} post")
-    return all(counts[name] == 1 for name in settings.destinations)
+    for name, number in sorted(shown.items()):
+        click.echo(f"{name:9} {number} {'post' if number == 1 else 'posts'}")
+    return shown == expected and all(seen.was for seen in _ending(town))
 
 
 def _linger(stay: int | None, port: int) -> None:

@@ -1,6 +1,8 @@
-"""What Owncast told us: a webhook's body becomes an Event, in every generation of the format.
+"""What Owncast told us, in every generation of the format: a webhook's body becomes an Event, the
+answer to a question a Status.
 
-Shapes by version: core/webhooks/stream.go in owncast/owncast, from v0.0.6 on. Pure.
+Shapes by version: core/webhooks/stream.go and controllers/status.go in owncast/owncast, from v0.0.6
+on. Pure.
 """
 
 import hashlib
@@ -14,6 +16,9 @@ LONGEST = 2_000
 """Characters kept of a name, title or summary. Nobody's words are longer; an attacker's are."""
 LONGEST_ID = 100
 """Characters of an id that are stored; Owncast's have 9."""
+MOST_VIEWERS = 10**9
+CHAT = b'"CHAT"'
+"""Stands in every event of chat, and in few others."""
 
 
 class Kind(StrEnum):
@@ -54,6 +59,28 @@ class Event:
     """Noticed by asking Owncast, not told by a webhook."""
 
 
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What Owncast answers when asked how its stream is. All times are by its own clock, which says
+    *server*.
+
+    *connected* is when the connection that is there now began: a key, see Event. *online* follows 7
+    to 15 s after it. *viewers* is None if it counts none or hides them.
+    """
+
+    online: bool
+    connected: datetime | None = None
+    disconnected: datetime | None = None
+    server: datetime | None = None
+    title: str = ""
+    viewers: int | None = None
+
+    @property
+    def live(self) -> bool:
+        """Online or warming up."""
+        return self.online or self.connected is not None
+
+
 def parse(body: bytes, channel: str, now: datetime) -> Event | None:
     """The event in *body*, received at *now*. None if it is of a type that we do not act on.
 
@@ -88,8 +115,51 @@ def parse(body: bytes, channel: str, now: datetime) -> Event | None:
         title=_text(data, "streamTitle"),
         summary=_text(data, "summary"),
         # In a start event the counts are those of the stream before.
-        peak_viewers=None if kind is Kind.STARTED or peak is None else max(0, min(peak, 10**9)),
+        peak_viewers=None
+        if kind is Kind.STARTED or peak is None
+        else max(0, min(peak, MOST_VIEWERS)),
     )
+
+
+def command(body: bytes) -> str:
+    """What a viewer wrote in chat, if *body* tells of that; else empty. As it was typed, for
+    Owncast's `body` is HTML. Raises MalformedEvent.
+    """
+    if CHAT not in body:
+        return ""
+    document = _object(_decode(body), "the body")
+    data = _part(document, "eventData")
+    if document.get("type") != "CHAT" or data.get("visible") is False:
+        return ""
+    return _text(data, "rawBody").strip()
+
+
+def parse_status(document: dict[str, Any], served: datetime | None) -> Status:
+    """The answer of `/api/status`, of which HTTP says that it was *served* then: older versions
+    have no `serverTime`. Raises MalformedEvent.
+    """
+    online = document.get("online")
+    if not isinstance(online, bool):
+        raise MalformedEvent("online is not true or false")
+    connected = _time(document, "lastConnectTime")
+    disconnected = _time(document, "lastDisconnectTime")
+    # Before 0.1.0 it stays there when the connection is gone.
+    gone = connected and disconnected and connected <= disconnected and not online
+    viewers = document.get("viewerCount")
+    return Status(
+        online=online,
+        connected=None if gone else connected,
+        disconnected=disconnected,
+        server=_time(document, "serverTime") or served,
+        title=_text(document, "streamTitle"),
+        viewers=min(viewers, MOST_VIEWERS) if type(viewers) is int and viewers > 0 else None,
+    )
+
+
+def clip(text: str) -> str:
+    """What is kept of *text*, fit to be stored."""
+    # Half a surrogate pair is valid JSON, but no database and no network takes it.
+    return text[:LONGEST].encode("utf-8", "ignore").decode("utf-8").replace("\0", "")
 
 
 def _decode(body: bytes) -> Any:
@@ -134,8 +204,7 @@ def _text(data: dict[str, Any], key: str) -> str:
         return ""
     if not isinstance(value, str):
         raise MalformedEvent(f"{key} is not a text")
-    # Half a surrogate pair is valid JSON, but no database and no network takes it.
-    return value[:LONGEST].encode("utf-8", "ignore").decode("utf-8").replace("\0", "")
+    return clip(value)
 
 
 def _time(data: dict[str, Any], key: str) -> datetime | None:

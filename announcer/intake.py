@@ -1,33 +1,41 @@
 """The first half: an event in, decided and stored in one transaction. It talks to no network."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
 
-from announcer import policy
+from announcer import badges, chat, policy, quiet
 from announcer.events import Event
 from announcer.network import Moment
 from announcer.outbox import Outbox
-from announcer.policy import Decision, Rules
+from announcer.policy import Broadcast, Decision, Ending, Entry, Manners, Rules
+from announcer.quiet import NEVER, Quiet, Verdict
 
 log = structlog.get_logger("announcer.intake")
+
+UNKNOWN = Manners(Ending.LEAVE, retitles=False, removes=False)
+"""Of a destination that is no longer configured: nothing can be done there."""
 
 
 @dataclass(frozen=True)
 class Intake:
-    """Judges what Owncast tells. *audience* gives the destinations of a channel by name, *wake* is
-    called after something was stored that delivery should look at.
+    """Judges what Owncast tells. *audience* gives the destinations of a channel by name, *manners*
+    how each of all destinations keeps its posts true; *wake* is called after something was stored
+    that delivery should look at; *quiet* holds the rules that hold an announcement back.
     """
 
     outbox: Outbox
     rules: Rules
     audience: Callable[[str], Collection[str]]
+    manners: Mapping[str, Manners]
     wake: Callable[[], None]
+    quiet: Quiet = NEVER
 
     def take(self, event: Event, now: datetime) -> Decision:
         """Store *event* and what follows from it. Raises StorageError: nothing was stored then."""
+        held: set[str] = set()
         with self.outbox.transaction() as stored:
             if stored.knows(event):
                 return Decision("a repeat: this event is known")
@@ -37,22 +45,65 @@ class Intake:
             if broadcast:
                 stored.put_broadcast(broadcast)
                 known = stored.entries(broadcast.id)
-                followed = [policy.follow(entry, decision) for entry in known]
-                stored.put_entries([entry for entry in followed if entry not in known], now)
+                judge = self._judge(broadcast, now, paused=stored.paused())
+                followed = self._follow(known, decision, broadcast, judge)
+                changed = [entry for entry in followed if entry not in known]
                 # One that was not news when it began is none after a reconnect either.
                 new = past.broadcast is None or past.broadcast.id != broadcast.id
                 if decision.mood is Moment.LIVE and new and not known:
                     told = self.audience(event.channel)
                     posts = [policy.entry_for(decision, broadcast, name) for name in told]
-                    stored.put_entries(posts, now)
+                    changed = [quiet.hushed(post, judge(post.next_at)) for post in posts]
+                    changed += filter(None, map(self._repetition, posts))
+                stored.put_entries(changed, now)
+                if decision.mood is Moment.LIVE:
+                    held = {entry.reason for entry in changed if entry.hush and entry.reason}
             stored.add(event, decision.because, broadcast.id if broadcast else None)
         log.info(
             "event",
             event_type=event.kind.value,
             channel=event.channel,
             broadcast=broadcast.id if broadcast else None,
+            found=event.found or None,
             because=decision.because,
+            quiet=", ".join(sorted(held)) or None,
         )
         if broadcast:
             self.wake()
         return decision
+
+    def _judge(
+        self, broadcast: Broadcast, now: datetime, *, paused: bool
+    ) -> Callable[[datetime], Verdict | None]:
+        """The rules' verdict on the broadcast at a time, now if that is past."""
+        return lambda at: self.quiet.verdict(broadcast.title, max(at, now), paused=paused)
+
+    def _repetition(self, post: Entry) -> Entry | None:
+        every = self.manners.get(post.destination, UNKNOWN).again
+        return chat.repetition(post, every) if every else None
+
+    def _follow(
+        self,
+        known: list[Entry],
+        decision: Decision,
+        broadcast: Broadcast,
+        judge: Callable[[datetime], Verdict | None],
+    ) -> list[Entry]:
+        """The broadcast's posts after *decision*, with those that tell of its end."""
+        keys = {entry.key for entry in known}
+        after = []
+        for entry in known:
+            manners = self.manners.get(entry.destination, UNKNOWN)
+            if entry.moment is Moment.AGAIN:
+                after.append(chat.follow(entry, decision))
+                continue
+            if entry.moment is Moment.BADGE:
+                after.append(badges.follow(entry, decision, renews=manners.renews_badge))
+                continue
+            followed = policy.follow(entry, decision, manners)
+            after.append(quiet.follow(entry, followed, decision, judge))
+            if policy.wants_an_end(entry, decision, manners):
+                end = policy.entry_for(decision, broadcast, entry.destination, Moment.ENDED)
+                if end.key not in keys:
+                    after.append(end)
+        return after

@@ -5,29 +5,45 @@ docstring is its set-up guide, and whose few methods are its I/O. Retrying, word
 logging and storing are somebody else's job. Nothing here touches the world.
 """
 
+import hashlib
+import json
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar, Literal, Protocol
 
 import regex
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import BaseModel, ConfigDict, PrivateAttr, field_validator
 
 from announcer.settings import NameList, setting
 
 ZERO_WIDTH_SPACE = "\u200b"
+UPLOAD = 10.0
+"""Seconds for a picture on its way up: it must not hold up a post for long."""
+_DECISIONS = 8
+"""Posts of which it is remembered how their picture fared: far more than are ever in doubt."""
 _MENTION = regex.compile(r"[@＠](?=\w)")
 _GRAPHEME = regex.compile(r"\X")
 
 
 class Moment(StrEnum):
-    """What a post tells of: `live` is kept true until the end, `ended` is a second post."""
+    """What a post tells of: `live` is kept true until the end, `ended` is a second post. `badge` is
+    none, but a mark beside the first one while the stream is live; `again` is said over and over
+    until the stream ends.
+    """
 
     LIVE = "live"
     ENDED = "ended"
+    BADGE = "badge"
+    AGAIN = "again"
+
+    @property
+    def mood(self) -> "Moment":
+        """Whose words it has: those of a stream that is live, or of one that has ended."""
+        return Moment.LIVE if self is Moment.AGAIN else self
 
 
 class Repeat(StrEnum):
@@ -50,12 +66,31 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """A JPEG without metadata, small enough for every network. *alt* says what it shows."""
+
+    data: bytes = field(repr=False)
+    width: int
+    height: int
+    alt: str = ""
+    mime: ClassVar[str] = "image/jpeg"
+    file_name: ClassVar[str] = "stream.jpg"
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
-    """What the network gave back. *extra* holds further ids that an edit or a removal needs."""
+    """What the network gave back. *extra* holds further ids that an edit or a removal needs. *note*
+    is a remark for the operator, such as why the post went without its picture.
+    """
 
     id: str
     url: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +100,10 @@ class Post:
     *key* names the row; *wire_key* is what an idempotency key is made from: it changes after a
     definite refusal, since some servers replay a refusal with the key. *began_at* is when the
     broadcast began and never changes, *worded_at* is when these words were chosen. *doubtful_since*
-    is when the first try left of which no clear answer came, None if there was none. *mood* says
-    whether the words describe a stream that is live or one that has ended. A *test* pings nobody.
+    is when the first try left of which no clear answer came, None if there was none. *edition*
+    counts how often it was put up again after it was taken away. *mood* says
+    whether the words describe a stream that is live or one that has ended. An edit brings no
+    *picture*: it keeps the one that is there. A *test* pings nobody.
     """
 
     key: str
@@ -76,9 +113,11 @@ class Post:
     began_at: datetime
     worded_at: datetime
     wire_key: str
+    edition: int = 0
     card: Card | None = None
     doubtful_since: datetime | None = None
     reply_to: Receipt | None = None
+    picture: Picture | None = None
     test: bool = False
 
 
@@ -160,6 +199,13 @@ class Network(BaseModel, ABC):
     """What `measure` counts, for people: "graphemes, a link counts 23"."""
     usual_limit: ClassVar[int]
     """Longest text, in `unit`, where the server does not tell its own."""
+    ends_by: ClassVar[Literal["edit", "reply", "leave"]] = "leave"
+    """What happens at the end of a stream unless the operator says otherwise."""
+    replies: ClassVar[bool] = False
+    """Whether a post can answer another one."""
+    shows_pictures: ClassVar[bool] = True
+    told_last: ClassVar[bool] = False
+    """Whether its text names the posts on the other networks, and so waits until they are up."""
     switched_on_by: ClassVar[tuple[str, ...]] = ()
     """Fields that show that the account is wanted. Empty: any field of its own does."""
 
@@ -171,6 +217,36 @@ class Network(BaseModel, ABC):
         "you, or `repeat` and risk a second post.",
         default="stop",
     )
+
+    when_ended: Literal["edit", "reply", "post", "remove", "leave"] | None = setting(
+        "What to do with the post when the stream has ended: `edit` it, `reply` to it, `post` a "
+        "second one, `remove` it or `leave` it. None means the network's own way.",
+        default=None,
+    )
+    when_retitled: Literal["edit", "leave"] | None = setting(
+        "What to do with the post when the title changes. None means `edit` where readers see "
+        "edits, else `leave`.",
+        default=None,
+    )
+
+    @field_validator("when_ended")
+    @classmethod
+    def _can_end_so(cls, ending: str | None) -> str | None:
+        able = {
+            "edit": issubclass(cls, Revises),
+            "reply": cls.replies,
+            "remove": issubclass(cls, Removes),
+        }
+        if ending is not None and not able.get(ending, True):
+            raise ValueError(f"can not be {ending}: {cls.title} does not offer that")
+        return ending
+
+    @field_validator("when_retitled")
+    @classmethod
+    def _can_be_edited(cls, wish: str | None) -> str | None:
+        if wish == "edit" and not issubclass(cls, Revises):
+            raise ValueError(f"can not be edit: {cls.title} does not offer that")
+        return wish
 
     _memory: Memory = PrivateAttr(default_factory=ForgetfulMemory)
 
@@ -185,6 +261,43 @@ class Network(BaseModel, ABC):
     @abstractmethod
     def check(self) -> Account:
         """Who am I there? Proves the credentials without posting. Raises a DeliveryError."""
+
+    def _with_picture(
+        self, post: Post, upload: Callable[[Picture], str], put: Callable[[str], Receipt]
+    ) -> Receipt:
+        """What *put* returns for what *upload* made of the picture of *post*, such as a media id;
+        for "" if there is no picture, or it could not be uploaded, or *put* was refused with it.
+
+        A picture never loses a post. What it goes with is kept before it leaves, so that a repeat
+        is the same bytes.
+        """
+        if post.picture is None:
+            return put("")
+        decided: dict[str, str] = json.loads(self._memory.get("pictures") or "{}")
+
+        def decide(name: str) -> str:
+            decided[post.wire_key] = name
+            recent = dict(list(decided.items())[-_DECISIONS:])
+            self._memory.put("pictures", json.dumps(recent))
+            return name
+
+        note = ""
+        name = decided.get(post.wire_key)
+        if name is None:
+            try:
+                name = decide(upload(post.picture))
+            except Exception as problem:  # noqa: BLE001  # whatever it is, the post matters more
+                known = isinstance(problem, DeliveryError)
+                note = str(problem) if known else type(problem).__name__
+                name = decide("")
+        try:
+            receipt = put(name)
+        except Refused as refusal:
+            if not name or refusal.closes:
+                raise
+            note = str(refusal)
+            receipt = put(decide(""))
+        return replace(receipt, note=f"without its picture: {note}") if note else receipt
 
     def limit(self) -> int:
         """Longest text, in `unit`. May ask the server once in a while; never raises."""
@@ -206,6 +319,16 @@ class Network(BaseModel, ABC):
     def daily_posts(self) -> int | None:
         """How many publishing tries a day are allowed, None for no budget."""
         return None
+
+    @property
+    def repeats_every(self) -> timedelta | None:
+        """How often the announcement is said again while the stream is live, None for never."""
+        return None
+
+    @property
+    def answers_to(self) -> str:
+        """What a viewer writes in chat to be told the posts; empty if nobody listens."""
+        return ""
 
 
 class Finds(ABC):
@@ -230,6 +353,30 @@ class Removes(ABC):
     @abstractmethod
     def remove(self, receipt: Receipt) -> None:
         """Take it away. Harmless to repeat: what is gone already is a success."""
+
+
+class Shines(ABC):
+    """A network with a mark for those who are live now, such as a pin. Whatever becomes of it, the
+    announcement and its destination stay as they are.
+    """
+
+    badge_lasts: ClassVar[timedelta | None] = None
+    """After which time it ends by itself; None if it never does."""
+
+    @property
+    @abstractmethod
+    def wants_badge(self) -> bool:
+        """Whether the operator switched it on."""
+
+    @abstractmethod
+    def shine(self, live: Receipt, card: Card | None, at: datetime, *, again: bool) -> None:
+        """Set it, at the time *at*, beside the post that *live* names. Harmless to repeat. Raises
+        Gone if it was on, which *again* says, and a person took it away.
+        """
+
+    @abstractmethod
+    def dim(self, live: Receipt, card: Card | None) -> None:
+        """Clear ours, and nobody else's. Harmless to repeat: what is off already is a success."""
 
 
 def break_mentions(text: str) -> str:

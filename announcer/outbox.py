@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -21,8 +21,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from announcer.events import Event, Kind
-from announcer.network import Moment, Receipt
-from announcer.policy import REORDERED, Broadcast, Entry, Past, State
+from announcer.network import Moment, Picture, Receipt
+from announcer.policy import REORDERED, Broadcast, Entry, Hush, Past, State
 
 HEAD = "0001"
 """The schema that this code needs: the newest file in `announcer/migrations/versions`."""
@@ -88,6 +88,11 @@ posts = sa.Table(
     sa.Column("tries", sa.Integer, nullable=False),
     sa.Column("doubtful_since", sa.Double),
     sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("edition", sa.Integer, nullable=False),
+    sa.Column("change_at", sa.Double),
+    sa.Column("change_until", sa.Double),
+    sa.Column("patient_until", sa.Double),
+    sa.Column("hush", sa.String(20), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("content", sa.Text),
     sa.Column("receipt", sa.Text),
@@ -113,6 +118,16 @@ posts = sa.Table(
         postgresql_where=sa.text("state = 'sending'"),
     ),
 )
+pictures = sa.Table(
+    "pictures",
+    schema,
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("width", sa.Integer, nullable=False),
+    sa.Column("height", sa.Integer, nullable=False),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+)
+"""Each once, however many posts show it. *at* is when one last left with it."""
 tries = sa.Table(
     "tries",
     schema,
@@ -142,6 +157,14 @@ memory = sa.Table(
     sa.Column("name", sa.String(100), primary_key=True),
     sa.Column("value", sa.Text, nullable=False),
 )
+switches = sa.Table(
+    "switches",
+    schema,
+    sa.Column("name", sa.String(40), primary_key=True),
+    sa.Column("since", sa.Double, nullable=False),
+)
+"""What the operator switched on; a row that is not there is off."""
+PAUSE = "pause"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +173,7 @@ class Claim:
     earlier try sent, frozen if that may be up; None if nothing was worded yet. *last* is the
     newest content sent to the destination, of whichever post. *closed* is the fingerprint of the
     credentials that the destination was closed with, and why. *left* is when the last try left.
+    *live* is the post that told of the start, for one that tells of the end.
     """
 
     entry: Entry
@@ -160,6 +184,7 @@ class Claim:
     broadcast: Broadcast
     last: str | None
     closed: tuple[str, str] | None
+    live: tuple[Entry, Receipt | None] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +292,7 @@ class Outbox:
 
     def claim(self, owner: str, now: datetime, limit: int) -> list[Claim]:
         """Posts that are due, at most one for each destination, and none where one is on its way.
+        A badge lets every post go first.
 
         They are `sending` from now on, and ours for LEASE.
         """
@@ -274,8 +300,9 @@ class Outbox:
         sending = sa.select(posts.c.destination).where(posts.c.state == State.SENDING)
         earlier = sa.select(other.c.key).where(
             other.c.state == State.DUE,
+            other.c.next_at <= now.timestamp(),
             other.c.destination == due.c.destination,
-            sa.tuple_(other.c.next_at, other.c.key) < sa.tuple_(due.c.next_at, due.c.key),
+            _turn(other) < _turn(due),
         )
         first = (
             sa.select(due.c.key)
@@ -322,49 +349,101 @@ class Outbox:
                 sa.update(posts).where(posts.c.state == State.SENDING).values(lease_until=0)
             )
 
-    def freeze(self, claim: Claim, content: str, left: datetime) -> bool:
-        """Store what is about to leave. False if the post is no longer ours: send nothing then."""
-        values = {
-            "content": content,
+    def freeze(
+        self, claim: Claim, content: str | None, left: datetime, picture: Picture | None = None
+    ) -> bool:
+        """Store what is about to leave; None keeps what is stored, for a change that is harmless
+        to repeat. False if the post is no longer ours: send nothing then.
+        """
+        if picture:
+            self._keep(picture, left)
+        values: dict[str, Any] = {
             "left_at": left.timestamp(),
             "lease_until": (left + LEASE).timestamp(),
         }
+        if content is not None:
+            values["content"] = content
         return self._update_ours(claim, values)
 
+    def _keep(self, picture: Picture, now: datetime) -> None:
+        """Before the post that needs it, in a transaction of its own: it may go to waste."""
+        at = now.timestamp()
+        insert = postgresql.insert if self.engine.dialect.name == "postgresql" else sqlite.insert
+        values = {"at": at, "width": picture.width, "height": picture.height, "data": picture.data}
+        statement: sqlite.Insert | postgresql.Insert = insert(pictures)
+        statement = statement.values(digest=picture.digest, **values)
+        with self.writing() as connection:
+            connection.execute(
+                statement.on_conflict_do_update(index_elements=["digest"], set_={"at": at})
+            )
+
+    def picture(self, digest: str) -> Picture | None:
+        """As it was stored, without its description; None if it is not there any more."""
+        query = sa.select(pictures).where(pictures.c.digest == digest)
+        with self.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        return Picture(row.data, row.width, row.height) if row else None
+
     def store(
-        self, claim: Claim, entry: Entry, now: datetime, what: Try | None, receipt: Receipt | None
+        self,
+        claim: Claim,
+        entry: Entry,
+        now: datetime,
+        what: Try | None,
+        receipt: Receipt | None,
+        content: str | None = None,
+        badge: Entry | None = None,
     ) -> bool:
         """What became of a claimed post. False if it is no longer ours, and nothing was stored.
 
         *what* is None if nothing was tried. What is wanted of the post stays as it is: intake may
-        have changed that meanwhile.
+        have changed that meanwhile. If it left a `change_at`, the post is due then as soon as it
+        is settled. *badge* is put beside it, if there is none and the stream is still live.
         """
-        values = {
+        values: dict[str, Any] = {
             "state": entry.state,
             "shown": entry.shown,
             "next_at": entry.next_at.timestamp(),
             "tries": entry.tries,
             "doubtful_since": _epoch(entry.doubtful_since),
             "generation": entry.generation,
+            "patient_until": _epoch(entry.patient_until),
+            "hush": entry.hush,
             "reason": entry.reason,
             "owner": None,
             "lease_until": 0,
             "changed": now.timestamp(),
         }
+        if entry.moment is Moment.AGAIN:  # the next round of it
+            values |= {"edition": entry.edition, "until": entry.until.timestamp()}
         if receipt:
             values["receipt"] = json.dumps(
                 {"id": receipt.id, "url": receipt.url, "extra": dict(receipt.extra)}
             )
-        return self._update_ours(claim, values, what)
+        if content is not None:
+            values["content"] = content
+        if entry.moment is Moment.BADGE and entry.state is State.SETTLED:
+            values["change_at"] = _epoch(entry.change_at)
+        return self._update_ours(claim, values, what, badge)
 
     def _update_ours(
-        self, claim: Claim, values: Mapping[str, Any], what: Try | None = None
+        self,
+        claim: Claim,
+        values: Mapping[str, Any],
+        what: Try | None = None,
+        badge: Entry | None = None,
     ) -> bool:
         ours = {"our_key": claim.entry.key, "our_owner": claim.owner}
         new = {f"new_{name}": value for name, value in values.items()}
         with self.writing() as connection:
+            # The broadcast before its posts, as intake locks them.
+            stopped = badge and connection.execute(_STOPPED_AT, {"id": badge.broadcast}).scalar()
             changed = connection.execute(_change_ours(frozenset(values)), ours | new)
             stored = changed.rowcount == 1
+            if stored and badge:
+                _put_badge(connection, badge, over=stopped is not None, now=values["changed"])
+            if stored and values.get("hush") is Hush.TITLE:
+                _judge_again(connection, claim)
             if stored and what:
                 made = {
                     "post": claim.entry.key,
@@ -377,6 +456,37 @@ class Outbox:
                 }
                 connection.execute(_ADD_TRY, made)
         return stored
+
+    def past(self, channel: str) -> Past:
+        """What is known of a channel, for who only looks: to decide, ask within a transaction."""
+        with self.reading() as connection:
+            return Transaction(connection).past(channel)
+
+    def announced(self, broadcast: str) -> list[tuple[Entry, Receipt | None]]:
+        """Every post that tells of its start, up or not, in the order of their keys."""
+        query = sa.select(posts).where(
+            posts.c.broadcast == broadcast, posts.c.moment == Moment.LIVE
+        )
+        with self.reading() as connection:
+            rows = connection.execute(query.order_by(posts.c.key)).mappings().all()
+        return [(_entry(row), _receipt(row)) for row in rows]
+
+    def sighted(self, broadcast: str, now: datetime, viewers: int | None) -> None:
+        """It was live *now*, seen by so many. Changes nothing of one that has stopped."""
+        peak = sa.func.coalesce(broadcasts.c.peak_viewers, 0)
+        statement = (
+            sa.update(broadcasts)
+            .where(broadcasts.c.id == broadcast, broadcasts.c.stopped.is_(None))
+            .where(broadcasts.c.seen < now.timestamp())
+            .values(
+                seen=now.timestamp(),
+                peak_viewers=sa.case(
+                    (peak < (viewers or 0), viewers), else_=broadcasts.c.peak_viewers
+                ),
+            )
+        )
+        with self.writing() as connection:
+            connection.execute(statement)
 
     def next_due(self) -> datetime | None:
         """When the next post can be claimed, or the next lease ends; None if nothing waits."""
@@ -426,19 +536,26 @@ class Outbox:
     def retry(self, key: str, now: datetime, until: datetime) -> Entry | None:
         """Make a post that is not up due again, by the operator's word. None if there is none such.
 
-        What may be up is no longer doubted: the operator has looked.
+        What may be up is no longer doubted: the operator has looked. But nobody is told that a
+        stream is live that is over.
         """
         stuck = (State.FAILED, State.UNSURE, State.WITHDRAWN)
+        live = sa.select(broadcasts.c.id).where(
+            broadcasts.c.id == posts.c.broadcast, broadcasts.c.stopped.is_(None)
+        )
+        true = sa.or_(posts.c.moment == Moment.ENDED, posts.c.shown.is_not(None), live.exists())
         statement = (
             sa.update(posts)
-            .where(posts.c.key == key, posts.c.state.in_(stuck))
+            .where(posts.c.key == key, posts.c.state.in_(stuck), true)
             .values(
                 state=State.DUE,
-                wanted=Moment.LIVE,
+                wanted=sa.case((posts.c.shown.is_(None), posts.c.moment), else_=posts.c.wanted),
                 next_at=now.timestamp(),
                 until=until.timestamp(),
+                change_until=until.timestamp(),
                 doubtful_since=None,
                 generation=posts.c.generation + 1,
+                hush=Hush.OVERRULED,
                 reason="tried again by hand",
                 changed=now.timestamp(),
             )
@@ -447,6 +564,60 @@ class Outbox:
         with self.writing() as connection:
             row = connection.execute(statement).mappings().one_or_none()
             return _entry(row) if row else None
+
+    def paused(self) -> datetime | None:
+        """Since when nothing new is announced; None if that is not so."""
+        with self.reading() as connection:
+            return _when(connection.scalar(_SWITCH, {"name": PAUSE}))
+
+    def pause(self, reason: str, now: datetime) -> list[str]:
+        """From now on announce nothing new. The keys of what was about to be, now withdrawn; what
+        is up, on its way or in doubt is left.
+        """
+        waiting = sa.and_(
+            posts.c.state == State.DUE,
+            posts.c.moment == Moment.LIVE,
+            posts.c.shown.is_(None),
+            posts.c.doubtful_since.is_(None),
+        )
+        withdrawn = {"state": State.WITHDRAWN, "hush": Hush.PAUSE, "reason": reason, "tries": 0}
+        with self.writing() as connection:
+            if connection.scalar(_SWITCH, {"name": PAUSE}) is None:
+                connection.execute(sa.insert(switches).values(name=PAUSE, since=now.timestamp()))
+            held = sa.update(posts).where(waiting).values(**withdrawn, changed=now.timestamp())
+            return sorted(connection.scalars(held.returning(posts.c.key)))
+
+    def resume(self) -> bool:
+        """Announce again. False if that was not paused."""
+        with self.writing() as connection:
+            gone = sa.delete(switches).where(switches.c.name == PAUSE).returning(switches.c.name)
+            return connection.scalar(gone) is not None
+
+    def announce(self, broadcast: str, now: datetime, until: datetime) -> list[str]:
+        """Make the posts of a broadcast that a rule holds back due, whatever the rules say. Their
+        keys.
+        """
+        put_off = sa.and_(
+            posts.c.state == State.DUE, posts.c.hush == Hush.HOURS, posts.c.tries == 0
+        )
+        withdrawn = sa.and_(posts.c.state == State.WITHDRAWN, posts.c.hush != Hush.NONE)
+        statement = (
+            sa.update(posts)
+            .where(posts.c.broadcast == broadcast, posts.c.moment == Moment.LIVE)
+            .where(posts.c.shown.is_(None), sa.or_(put_off, withdrawn))
+            .values(
+                state=State.DUE,
+                wanted=posts.c.moment,
+                hush=Hush.OVERRULED,
+                next_at=now.timestamp(),
+                until=until.timestamp(),
+                reason="announced by the operator's word",
+                changed=now.timestamp(),
+            )
+            .returning(posts.c.key)
+        )
+        with self.writing() as connection:
+            return sorted(connection.scalars(statement))
 
     def history(self, limit: int) -> list[tuple[Broadcast, list[Shown]]]:
         """The newest broadcasts, each with its posts and their tries."""
@@ -499,6 +670,10 @@ _LAST_STOP = (
     .limit(1)
 )
 _ENTRIES = sa.select(posts).where(posts.c.broadcast == sa.bindparam("id")).with_for_update()
+_STOPPED_AT = (
+    sa.select(broadcasts.c.stopped).where(broadcasts.c.id == sa.bindparam("id")).with_for_update()
+)
+_SWITCH = sa.select(switches.c.since).where(switches.c.name == sa.bindparam("name"))
 _ADD = sa.insert(events)
 _ADD_TRY = sa.insert(tries)
 
@@ -506,6 +681,18 @@ _ADD_TRY = sa.insert(tries)
 @lru_cache
 def _change_ours(names: frozenset[str]) -> sa.Update:
     """Change these columns of a post that is still `our_owner`'s."""
+    new: dict[str, Any] = {
+        name: sa.bindparam(f"new_{name}", type_=posts.c[name].type) for name in names
+    }
+    if "state" in names:
+        # Intake's, which came meanwhile, before one that we bring.
+        at = sa.func.coalesce(posts.c.change_at, new.get("change_at", sa.null()))
+        changes = sa.and_(new["state"] == State.SETTLED, at.is_not(None))
+        new["state"], new["next_at"], new["change_at"] = (
+            sa.case((changes, State.DUE), else_=new["state"]),
+            sa.case((changes, at), else_=new["next_at"]),
+            sa.case((new["state"] == State.SETTLED, None), else_=posts.c.change_at),
+        )
     return (
         sa.update(posts)
         .where(
@@ -513,7 +700,7 @@ def _change_ours(names: frozenset[str]) -> sa.Update:
             posts.c.owner == sa.bindparam("our_owner"),
             posts.c.state == State.SENDING,
         )
-        .values({name: sa.bindparam(f"new_{name}") for name in names})
+        .values(new)
     )
 
 
@@ -564,6 +751,9 @@ class Transaction:
         upsert = _upsert(broadcasts, "id", Broadcast, self._connection.dialect.name)
         self._connection.execute(upsert, _values(broadcast))
 
+    def paused(self) -> bool:
+        return self._connection.scalar(_SWITCH, {"name": PAUSE}) is not None
+
     def entries(self, broadcast: str) -> list[Entry]:
         rows = self._connection.execute(_ENTRIES, {"id": broadcast}).mappings()
         return [_entry(row) for row in rows]
@@ -598,6 +788,32 @@ class DestinationMemory:
             )
 
 
+def _turn(post: sa.FromClause) -> sa.Tuple:
+    """What the posts of a destination are ordered by."""
+    last = sa.case((post.c.moment == Moment.BADGE, 1), else_=0)
+    return sa.tuple_(last, post.c.next_at, post.c.key)
+
+
+def _put_badge(connection: sa.Connection, badge: Entry, *, over: bool, now: float) -> None:
+    """A new one, or one that was off and is due again; not if it is *over* by now, nor where a
+    person took it away.
+    """
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement: sqlite.Insert | postgresql.Insert = insert(posts)
+    if over:
+        reason = "the stream stopped before it was set"
+        badge = replace(badge, state=State.WITHDRAWN, wanted=None, reason=reason)
+        statement = statement.on_conflict_do_nothing(index_elements=["key"])
+    else:
+        names = ("state", "wanted", "next_at", "until", "tries", "change_at", "reason", "changed")
+        statement = statement.on_conflict_do_update(
+            index_elements=["key"],
+            set_={name: statement.excluded[name] for name in names},
+            where=posts.c.state.not_in((State.SENDING, State.GONE)),
+        )
+    connection.execute(statement, _values(badge) | {"changed": now, "lease_until": 0})
+
+
 def _epoch(at: datetime | None) -> float | None:
     return None if at is None else at.timestamp()
 
@@ -627,11 +843,23 @@ def _broadcast(row: sa.RowMapping) -> Broadcast:
 
 def _entry(row: sa.RowMapping) -> Entry:
     values = {field.name: row[field.name] for field in fields(Entry)}
-    for name in ("next_at", "until", "doubtful_since"):
+    for name in (
+        "next_at",
+        "until",
+        "doubtful_since",
+        "change_at",
+        "change_until",
+        "patient_until",
+    ):
         values[name] = _when(values[name])
     for name in ("wanted", "shown"):
         values[name] = values[name] and Moment(values[name])
-    return Entry(**values | {"moment": Moment(row["moment"]), "state": State(row["state"])})
+    values |= {
+        "moment": Moment(row["moment"]),
+        "state": State(row["state"]),
+        "hush": Hush(row["hush"]),
+    }
+    return Entry(**values)
 
 
 def _receipt(row: sa.RowMapping) -> Receipt | None:
@@ -662,6 +890,14 @@ def _claims(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> list[Cl
         sa.select(posts.c.destination, newest.label("content")).where(posts.c.key.in_(keys))
     ).mappings()
     last_of = {row["destination"]: row["content"] for row in said}
+    starts = sa.select(posts).where(
+        posts.c.moment == Moment.LIVE,
+        posts.c.broadcast.in_({row["broadcast"] for row in rows if row["moment"] != Moment.LIVE}),
+    )
+    start_of = {
+        (row["broadcast"], row["destination"]): (_entry(row), _receipt(row))
+        for row in connection.execute(starts).mappings()
+    }
     return [
         Claim(
             _entry(row),
@@ -672,9 +908,20 @@ def _claims(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> list[Cl
             show_of[row["broadcast"]],
             last_of[row["destination"]],
             closed_of.get(row["destination"]),
+            start_of.get((row["broadcast"], row["destination"])),
         )
         for row in rows
     ]
+
+
+def _judge_again(connection: sa.Connection, claim: Claim) -> None:
+    """A post that was held back for a title which is no longer the stream's is due: intake could
+    not free it, since it was on its way.
+    """
+    title = sa.select(broadcasts.c.title).where(broadcasts.c.id == claim.broadcast.id)
+    if connection.scalar(title) != claim.broadcast.title:
+        held = sa.and_(posts.c.key == claim.entry.key, posts.c.state == State.WITHDRAWN)
+        connection.execute(sa.update(posts).where(held).values(state=State.DUE))
 
 
 def _shown(row: sa.RowMapping, made: list[Try]) -> Shown:

@@ -20,6 +20,10 @@ FORGOTTEN = timedelta(hours=6)
 REORDERED = timedelta(minutes=30)
 """Owncast never repeats a webhook: what looks older than its successor is a late one only so long.
 After that its clock was set back, and a show must not go untold for that."""
+MERGE = timedelta(seconds=10)
+"""New titles within this time become one edit."""
+CHANGE = timedelta(hours=24)
+"""How long a change of what is up, or the word of its end, is worth trying."""
 FIRST_WAIT, LONGEST_WAIT = 2.0, 300.0
 """Seconds: the upper edge of the first wait, doubled with every try up to the second."""
 
@@ -34,6 +38,10 @@ class Rules(BaseModel):
         "leads to a running stream. `0s` speaks at once.",
         default=timedelta(seconds=30),
     )
+    grace: Duration = setting(
+        "The end is told only when the stream stayed away this long: a reconnect is no end.",
+        default=timedelta(minutes=5),
+    )
     resume: Duration = setting(
         "A start within this time of the last stop is the same broadcast: nothing is posted again.",
         default=timedelta(minutes=30),
@@ -42,6 +50,11 @@ class Rules(BaseModel):
         "Stop trying to announce a start this long after it: what could not be told in time is "
         "not told late.",
         default=timedelta(minutes=30),
+    )
+    poll: Duration = setting(
+        "Ask Owncast this often how its stream is, and twice as often while it is live: what no "
+        "webhook told is found that way. `0s` never asks.",
+        default=timedelta(seconds=60),
     )
 
 
@@ -90,7 +103,8 @@ class Decision:
     """What an event means. *broadcast* is to be stored; None changes nothing.
 
     *mood* is what the posts of that broadcast shall say from now on, None if that stays. A post
-    that is not up yet waits until *speak_at* and is given up after *until*.
+    that is not up yet waits until *speak_at* and is given up after *until*; None if none is to be
+    put up. What is up is changed at *change_at*.
     """
 
     because: str
@@ -98,6 +112,7 @@ class Decision:
     mood: Moment | None = None
     speak_at: datetime | None = None
     until: datetime | None = None
+    change_at: datetime | None = None
 
 
 def decide(event: Event, past: Past, rules: Rules, now: datetime) -> Decision:
@@ -106,9 +121,9 @@ def decide(event: Event, past: Past, rules: Rules, now: datetime) -> Decision:
         case Kind.STARTED:
             return _on_start(event, past, rules, now)
         case Kind.STOPPED:
-            return _on_stop(event, past)
+            return _on_stop(event, past, rules)
         case Kind.RETITLED:
-            return _on_title(event, past)
+            return _on_title(event, past, rules)
 
 
 def _on_start(event: Event, past: Past, rules: Rules, now: datetime) -> Decision:
@@ -137,7 +152,7 @@ def _on_start(event: Event, past: Past, rules: Rules, now: datetime) -> Decision
     return _new("a new broadcast", event, rules, now)
 
 
-def _on_stop(event: Event, past: Past) -> Decision:
+def _on_stop(event: Event, past: Past, rules: Rules) -> Decision:
     """What has not been said by now is no longer true."""
     broadcast = past.broadcast
     if broadcast is None:
@@ -148,10 +163,11 @@ def _on_stop(event: Event, past: Past) -> Decision:
         return Decision("a repeat: the broadcast has stopped already")
     peak = max(event.peak_viewers or 0, broadcast.peak_viewers or 0) or None
     over = replace(broadcast, stopped=event.at, seen=event.at, peak_viewers=peak)
-    return Decision("the stream stopped", over, Moment.ENDED)
+    at = event.at + rules.grace
+    return Decision("the stream stopped", over, Moment.ENDED, change_at=at)
 
 
-def _on_title(event: Event, past: Past) -> Decision:
+def _on_title(event: Event, past: Past, rules: Rules) -> Decision:
     """A title is news only of the stream that is live; before that it is a plan."""
     broadcast = past.broadcast
     if broadcast is None or not broadcast.live:
@@ -159,8 +175,10 @@ def _on_title(event: Event, past: Past) -> Decision:
     if _late(event, broadcast.title_stamp, broadcast.seen):
         return Decision("a late title: a newer one is known")
     told = _told(replace(broadcast, seen=event.at), event)
-    same = told.title == broadcast.title
-    return Decision("the same title" if same else "a new title", told)
+    if told.title == broadcast.title:
+        return Decision("the same title", told)
+    until = event.at + rules.give_up
+    return Decision("a new title", told, Moment.LIVE, until=until, change_at=event.at + MERGE)
 
 
 def _new(because: str, event: Event, rules: Rules, now: datetime) -> Decision:
@@ -196,6 +214,7 @@ def _speak(because: str, broadcast: Broadcast, event: Event, rules: Rules) -> De
         Moment.LIVE,
         speak_at=event.at + rules.hold,
         until=event.at + rules.give_up,
+        change_at=event.at + rules.hold,
     )
 
 
@@ -238,6 +257,19 @@ class State(StrEnum):
     WITHDRAWN = "withdrawn"
     FAILED = "failed"
     UNSURE = "unsure"
+    GONE = "gone"
+    """A person deleted it. It is never put up again."""
+
+
+class Hush(StrEnum):
+    """The rule that held a post back last, or that none may: see `quiet`."""
+
+    NONE = ""
+    TITLE = "title"
+    HOURS = "hours"
+    PAUSE = "pause"
+    OVERRULED = "overruled"
+    """By the operator's word it is told, whatever the rules say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +278,11 @@ class Entry:
 
     *wanted* and *shown* are what the audience should read there and what it does read, None for
     nothing. *doubtful_since* is when a try left of which no clear answer came: from then on its
-    content is frozen. *generation* counts the definite refusals. *until* is when to give up.
+    content is frozen. *generation* counts the definite refusals, *edition* how often it was put up
+    again after it was taken away. *until* is when to give up telling it, *change_until* when to
+    give up changing it. *change_at* is for a change that came while a try was on its way or in
+    doubt: what to do about it is known only when that is settled. *patient_until* is how long it
+    waits at most for the posts that it names.
     """
 
     key: str
@@ -262,41 +298,157 @@ class Entry:
     tries: int = 0
     doubtful_since: datetime | None = None
     generation: int = 0
+    edition: int = 0
+    change_at: datetime | None = None
+    change_until: datetime | None = None
+    patient_until: datetime | None = None
+    hush: Hush = Hush.NONE
     reason: str = ""
 
 
-def entry_for(decision: Decision, broadcast: Broadcast, destination: str) -> Entry:
-    """The post that tells *destination* of a new broadcast."""
+class Ending(StrEnum):
+    """What a destination does when the stream has ended."""
+
+    EDIT = "edit"
+    REPLY = "reply"
+    POST = "post"
+    REMOVE = "remove"
+    LEAVE = "leave"
+
+
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """How a destination keeps true what it said, and how often it says it again, if at all."""
+
+    ending: Ending
+    retitles: bool
+    removes: bool
+    again: timedelta | None = None
+    renews_badge: bool = False
+
+
+def entry_for(
+    decision: Decision, broadcast: Broadcast, destination: str, moment: Moment = Moment.LIVE
+) -> Entry:
+    """The post that tells *destination* of a broadcast, or of its end."""
+    at = broadcast.since
+    live = moment is Moment.LIVE
     return Entry(
-        key=f"{broadcast.id}/{Moment.LIVE}/{destination}",
+        key=f"{broadcast.id}/{moment}/{destination}",
         broadcast=broadcast.id,
         channel=broadcast.channel,
-        moment=Moment.LIVE,
+        moment=moment,
         destination=destination,
         state=State.DUE,
-        wanted=Moment.LIVE,
+        wanted=moment,
         shown=None,
-        next_at=decision.speak_at or broadcast.since,
-        until=decision.until or broadcast.since,
+        next_at=(decision.speak_at if live else decision.change_at) or at,
+        until=(decision.until or at) if live else (decision.change_at or at) + CHANGE,
     )
 
 
-def follow(entry: Entry, decision: Decision) -> Entry:
+def wants_an_end(entry: Entry, decision: Decision, manners: Manners) -> bool:
+    """Whether the end is told by a post of its own: only where the start was told."""
+    told = entry.shown is not None or entry.state is State.SENDING or entry.doubtful_since
+    return bool(
+        decision.mood is Moment.ENDED
+        and entry.moment is Moment.LIVE
+        and manners.ending in (Ending.REPLY, Ending.POST)
+        and told
+        and entry.state is not State.GONE
+    )
+
+
+def follow(entry: Entry, decision: Decision, manners: Manners) -> Entry:
     """*entry* after *decision*, which is about its broadcast."""
+    if decision.mood is None or decision.change_at is None or entry.state is State.GONE:
+        return entry
+    if entry.moment is Moment.ENDED:
+        return _follow_end(entry, decision, manners)
     if decision.mood is Moment.ENDED:
-        over = replace(entry, wanted=Moment.ENDED)
-        if entry.state is State.DUE and entry.doubtful_since is None and entry.shown is None:
+        return _end(entry, decision.change_at, manners)
+    return _live(entry, decision, decision.change_at, manners)
+
+
+def _end(entry: Entry, at: datetime, manners: Manners) -> Entry:
+    """What was not told by now is no longer true; what was told is brought up to date."""
+    wanted = None if manners.ending is Ending.REMOVE else Moment.ENDED
+    changes = manners.ending in (Ending.EDIT, Ending.REMOVE)
+    over = replace(entry, wanted=wanted)
+    if entry.state is State.SENDING or entry.doubtful_since is not None:
+        return replace(over, change_at=at, change_until=at + CHANGE) if changes else over
+    if entry.shown is None:
+        if entry.state is State.DUE:
             reason = "the stream stopped before it was told"
             return replace(over, state=State.WITHDRAWN, reason=reason)
         return over
-    if decision.mood is Moment.LIVE and decision.speak_at and decision.until:
-        live = replace(entry, wanted=Moment.LIVE)
-        if entry.state is State.WITHDRAWN:
-            return replace(
-                live, state=State.DUE, next_at=decision.speak_at, until=decision.until, reason=""
+    if changes:
+        return _change(over, at)
+    return replace(over, state=State.SETTLED)
+
+
+def _live(entry: Entry, decision: Decision, at: datetime, manners: Manners) -> Entry:
+    """It is live (again), or has a new title."""
+    live = replace(entry, wanted=Moment.LIVE)
+    back = decision.speak_at is not None
+    if entry.state is State.SENDING or entry.doubtful_since is not None:
+        late = replace(live, change_at=at, change_until=at + CHANGE)
+        return late if manners.retitles or entry.shown is not None else live
+    if entry.shown is Moment.ENDED:
+        return _change(live, at) if back else entry
+    if entry.shown is Moment.LIVE:
+        half_done = entry.state is State.DUE and entry.tries > 0
+        if manners.retitles or half_done:
+            waiting = entry.state is State.DUE and not back
+            return _change(live, entry.next_at if waiting else at)
+        return replace(live, state=State.SETTLED)
+    removed = entry.state is State.SETTLED and entry.wanted is None
+    if decision.speak_at and decision.until and (removed or entry.state is State.WITHDRAWN):
+        again = replace(
+            live, state=State.DUE, next_at=decision.speak_at, until=decision.until, reason=""
+        )
+        return _new_edition(again) if removed else again
+    return live if back else entry
+
+
+def _follow_end(entry: Entry, decision: Decision, manners: Manners) -> Entry:
+    """The post that tells of the end, when the stream is back, and when it ends once more."""
+    at = decision.change_at or entry.next_at
+    if decision.mood is Moment.ENDED:
+        if entry.shown is None and entry.state in (State.WITHDRAWN, State.SETTLED):
+            again = replace(
+                entry,
+                state=State.DUE,
+                wanted=Moment.ENDED,
+                next_at=at,
+                until=at + CHANGE,
+                reason="",
             )
-        return live
+            return _new_edition(again) if entry.state is State.SETTLED else again
+        return entry
+    if decision.speak_at is None:
+        return entry
+    back = replace(entry, wanted=None)
+    if entry.state is State.SENDING or entry.doubtful_since is not None:
+        return replace(back, change_at=at, change_until=at + CHANGE) if manners.removes else back
+    if entry.shown is not None:
+        return _change(back, at) if manners.removes else entry
+    if entry.state is State.DUE:
+        return replace(back, state=State.WITHDRAWN, reason="the stream came back")
     return entry
+
+
+def _change(entry: Entry, at: datetime) -> Entry:
+    """Due at *at*; no sooner than it waits for already, if the network asked for that."""
+    if entry.state is State.DUE:
+        at = max(at, entry.next_at) if entry.reason else at
+    else:
+        entry = replace(entry, tries=0, reason="")
+    return replace(entry, state=State.DUE, next_at=at, change_until=at + CHANGE)
+
+
+def _new_edition(entry: Entry) -> Entry:
+    return replace(entry, edition=entry.edition + 1, generation=entry.generation + 1)
 
 
 class Step(StrEnum):
@@ -306,17 +458,23 @@ class Step(StrEnum):
     FIND = "find"
     """Only look whether an earlier try is up; publish nothing."""
     FIND_OR_PUBLISH = "find, else publish"
+    REVISE = "revise"
+    REMOVE = "remove"
     WITHDRAW = "withdraw"
     GIVE_UP = "give up"
 
 
 def next_step(entry: Entry, repeat: Repeat, now: datetime) -> Step:
     """What follows from what is wanted and what is known."""
+    if entry.shown is not None:
+        if now > (entry.change_until or entry.until):
+            return Step.GIVE_UP
+        return Step.REMOVE if entry.wanted is None else Step.REVISE
     findable = repeat in (Repeat.FINDABLE, Repeat.WINDOW)
+    wanted = entry.wanted is entry.moment
     if entry.doubtful_since is not None and findable:
-        still_news = entry.wanted is Moment.LIVE and now <= entry.until
-        return Step.FIND_OR_PUBLISH if still_news else Step.FIND
-    if entry.wanted is not Moment.LIVE:
+        return Step.FIND_OR_PUBLISH if wanted and now <= entry.until else Step.FIND
+    if not wanted:
         return Step.WITHDRAW
     return Step.PUBLISH if now <= entry.until else Step.GIVE_UP
 
@@ -345,13 +503,51 @@ def wait_for_stream(entry: Entry, sight: Sight, rules: Rules, now: datetime) -> 
     return None
 
 
+FIRST_PICTURE = timedelta(seconds=22)
+"""Owncast takes its first one 20 s after the connect; until then it shows the last stream's."""
+
+
+def has_picture(broadcast: Broadcast, now: datetime) -> bool:
+    """Whether the picture that Owncast shows is one of this stream."""
+    return broadcast.live and now - broadcast.since >= FIRST_PICTURE
+
+
 class NotLive(Exception):
     """The stream that a post would call live is not. str() is for the operator."""
 
 
+class NotTold(Exception):
+    """The start was not told here, so its end is not either. str() is for the operator."""
+
+
+def wait_for_start(live: Entry | None, now: datetime) -> datetime | None:
+    """Until when the word of the end has to wait for the word of the start; None to tell it.
+    Raises NotTold.
+    """
+    if live and (
+        live.state is State.SENDING
+        or (live.shown is None and live.doubtful_since and live.state is State.DUE)
+    ):
+        return now + MERGE
+    if live is None or live.shown is None:
+        raise NotTold("the start was not told here")
+    return None
+
+
+def postponed(entry: Entry, reason: str, now: datetime) -> Entry:
+    """A change that has to wait, for instance for better credentials, and is no try until then."""
+    at = now + timedelta(seconds=LONGEST_WAIT)
+    return replace(entry, state=State.DUE, next_at=at, tries=entry.tries - 1, reason=reason)
+
+
 def settled(entry: Entry) -> Entry:
     """*entry* once what it says is up."""
-    return replace(entry, state=State.SETTLED, shown=Moment.LIVE, doubtful_since=None, reason="")
+    return replace(entry, state=State.SETTLED, shown=entry.moment, doubtful_since=None, reason="")
+
+
+def changed(entry: Entry) -> Entry:
+    """*entry* once what is up is what was wanted."""
+    return replace(entry, state=State.SETTLED, shown=entry.wanted, reason="")
 
 
 def withdrawn(entry: Entry, reason: str) -> Entry:
@@ -397,6 +593,24 @@ def after(
             return _later(doubtful, reason, backoff(entry.tries, dice), now)
         case Refused() | Gone() | _:
             return failed(entry, reason)
+
+
+def after_change(entry: Entry, problem: DeliveryError, now: datetime, dice: float) -> Entry:
+    """*entry* after a change or a removal that did not succeed. Both are harmless to repeat."""
+    reason = str(problem)
+    match problem:
+        case Gone():
+            gone = "a person deleted it, so it is left alone"
+            return replace(entry, state=State.GONE, shown=None, reason=gone)
+        case Refused():
+            return replace(entry, state=State.FAILED, reason=f"not changed: {reason}")
+        case TryLater():
+            wait = max(problem.wait, backoff(entry.tries, dice))
+        case _:
+            wait = backoff(entry.tries, dice)
+    if now + wait > (entry.change_until or entry.until):
+        return replace(entry, state=State.FAILED, reason=f"too late to change it: {reason}")
+    return replace(entry, state=State.DUE, next_at=now + wait, reason=reason)
 
 
 def _later(entry: Entry, reason: str, wait: timedelta, now: datetime) -> Entry:

@@ -5,6 +5,7 @@ import inspect
 from announcer.network import Finds, Network, Removes, Repeat, Revises
 from announcer.networks import available
 from announcer.policy import Rules
+from announcer.quiet import Quiet
 from announcer.settings import reference
 from announcer.wiring import OwncastServer, Service
 
@@ -34,6 +35,10 @@ def _settings() -> str:
         reference("ANNOUNCER", Service),
         "## When to speak",
         reference("ANNOUNCER", Rules),
+        "## When to be quiet",
+        "By the operator's word, too: `announcer pause`, `announcer resume`, and `announcer "
+        "announce` for a stream that a rule holds back. What is up is kept true all the same.",
+        reference("ANNOUNCER", Quiet),
         "## Owncast",
         "One of secret and token is required. A second server is `OWNCAST__<NAME>__URL` and so on.",
         reference("OWNCAST", OwncastServer),

@@ -6,9 +6,10 @@ APScheduler's job store is never used: what it takes out of there is lost with t
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import structlog
+from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from announcer.outbox import StorageError
@@ -23,6 +24,8 @@ call that comes in that moment would be dropped, and wait for the safety net.
 """
 STUCK = 30.0
 """Seconds without a finished look after which the clock does not count as ticking."""
+AFTER_A_BUG = timedelta(minutes=1)
+"""Until a round that broke is made again."""
 
 
 class Clock:
@@ -31,18 +34,29 @@ class Clock:
     def __init__(self, work: Callable[[], datetime | None]) -> None:
         self._work = work
         self._scheduler = BackgroundScheduler(timezone=UTC)
+        self._rounds: dict[str, Callable[[], datetime]] = {}
         self._working = threading.Lock()
         self._called = threading.Event()
         self._ticked = time.monotonic()
         self._adding = threading.Lock()
         self._stopped = False
 
+    def add(self, name: str, work: Callable[[], datetime]) -> None:
+        """From the start on, also call *work*, each time at the time that it asked for, in a thread
+        of its own: however long it takes, nothing else waits for it.
+        """
+        self._rounds[name] = work
+
     def start(self) -> None:
         self._scheduler.add_job(
             self.tick, "interval", seconds=SAFETY_NET, coalesce=True, misfire_grace_time=None
         )
+        if self._rounds:
+            self._scheduler.add_executor(ThreadPoolExecutor(len(self._rounds)), "rounds")
         self._scheduler.start()
         self.wake()
+        for name in self._rounds:
+            self._at(datetime.now(UTC), f"round {name}", self._round, name)
 
     def wake(self) -> None:
         """There may be something to do now."""
@@ -77,13 +91,24 @@ class Clock:
             finally:
                 self._working.release()
 
-    def _at(self, when: datetime, name: str) -> None:
+    def _round(self, name: str) -> None:
+        again = datetime.now(UTC) + AFTER_A_BUG
+        try:
+            again = self._rounds[name]()
+        finally:
+            self._at(again, f"round {name}", self._round, name)
+
+    def _at(
+        self, when: datetime, name: str, work: Callable[..., None] | None = None, *args: str
+    ) -> None:
         with self._adding:
             if self._stopped:
                 return
             self._scheduler.add_job(
-                self.tick,
+                work or self.tick,
                 "date",
+                args=args,
+                executor="rounds" if work else "default",
                 run_date=when,
                 id=name,
                 replace_existing=True,

@@ -7,13 +7,22 @@ tells every problem at once, by the name of its variable, and never shows a valu
 import difflib
 import re
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from datetime import UTC, timedelta, tzinfo
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    InstanceOf,
+    SecretStr,
+    ValidationError,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -105,6 +114,17 @@ def _names(value: object) -> object:
     return value
 
 
+def _zone(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if value.upper() == "UTC":
+        return UTC  # known even to a machine without a table of zones
+    try:
+        return ZoneInfo(value)
+    except (KeyError, ValueError, OSError):  # unknown, no name at all, a folder like `Europe`
+        raise ValueError("is not a time zone: write it like Europe/Berlin") from None
+
+
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 PublicUrl = Annotated[str, AfterValidator(_address)]
 """An address of our own streams: shown to the world, and http is the streamer's own choice."""
@@ -113,6 +133,8 @@ BaseUrl = Annotated[str, AfterValidator(_safe_address)]
 SecretUrl = Annotated[SecretStr, AfterValidator(_secret_address)]
 """An address that is itself the secret, such as a webhook's."""
 NameList = Annotated[tuple[str, ...], BeforeValidator(_names)]
+Zone = Annotated[InstanceOf[tzinfo], BeforeValidator(_zone)]
+"""A time zone by its IANA name."""
 
 
 class Environment:

@@ -7,8 +7,10 @@ import threading
 import time
 from dataclasses import dataclass
 
+from requests import Response
+
 from announcer import wire
-from announcer.events import LONGEST
+from announcer.events import LONGEST, MalformedEvent, Status, clip, parse_status
 from announcer.network import DeliveryError
 from announcer.policy import Sight
 
@@ -24,6 +26,8 @@ class About:
 
     tags: tuple[str, ...] = ()
     nsfw: bool = False
+    name: str = ""
+    summary: str = ""
 
 
 class Watch:
@@ -41,11 +45,16 @@ class Watch:
         """Learn in the background what the page says, so that the first post need not wait."""
         threading.Thread(target=self.about, name="watch", daemon=True).start()
 
+    def status(self) -> Status | None:
+        """What the server says of its stream now; None if it did not, or nobody understands it."""
+        with self._lock:
+            return self._status()
+
     def look(self) -> Sight:
         """What the server shows of its stream now; UNREACHABLE if it did not say."""
         with self._lock:
             if time.monotonic() - self._asked > FRESH:
-                self._sight = self._ask()
+                self._sight = sight_of(self._status())
                 self._asked = time.monotonic()
             return self._sight
 
@@ -55,31 +64,37 @@ class Watch:
             if ask and time.monotonic() - self._asked_about > STALE:
                 self._asked_about = time.monotonic()
                 try:
-                    said = self._get("/api/config")
+                    said = wire.json_of(self._get("/api/config"))
                 except DeliveryError:
                     return self._about
-                tags = said.get("tags")
+                tags, words = said.get("tags"), (said.get("name"), said.get("summary"))
                 self._about = About(
                     tuple(str(tag)[:LONGEST] for tag in tags) if isinstance(tags, list) else (),
                     said.get("nsfw") is True,
+                    *(clip(text) if isinstance(text, str) else "" for text in words),
                 )
             return self._about
 
-    def _ask(self) -> Sight:
+    def _status(self) -> Status | None:
         try:
-            status = self._get("/api/status")
-        except DeliveryError:
-            return Sight.UNREACHABLE
-        if not isinstance(status.get("online"), bool):
-            return Sight.UNREACHABLE
-        if status["online"]:
-            return Sight.ONLINE
-        # Set from the connect on, while `online` comes 7 to 15 s later.
-        return Sight.CONNECTED if status.get("lastConnectTime") else Sight.OFFLINE
+            answer = self._get("/api/status")
+            return parse_status(
+                wire.json_of(answer), wire.http_date(answer.headers.get("Date", ""))
+            )
+        except (DeliveryError, MalformedEvent):
+            return None
 
-    def _get(self, path: str) -> dict[str, object]:
+    def _get(self, path: str) -> Response:
         with wire.answered():
             answer = self._session.get(self._url + path)
         if answer.status_code != 200:
             raise wire.from_status(answer.status_code, "", answer.headers)
-        return wire.json_of(answer)
+        return answer
+
+
+def sight_of(status: Status | None) -> Sight:
+    if status is None:
+        return Sight.UNREACHABLE
+    if status.online:
+        return Sight.ONLINE
+    return Sight.CONNECTED if status.live else Sight.OFFLINE

@@ -29,7 +29,7 @@ from announcer.network import DeliveryError, Refused, TryLater, Unsure
 CONNECT, READ, TOTAL = 5.0, 20.0, 30.0
 """Seconds to connect, seconds without a byte, seconds in all for one request."""
 SIZE = 2_000_000
-"""Bytes of an answer, after inflating."""
+"""Bytes of an answer, after inflating, unless a session allows more."""
 LATER = frozenset({407, 408, 425, 429, 503, 511})
 """Certainly not posted, and may work later; 407 and 511 come from a proxy on the way."""
 LONGEST_WAIT = timedelta(days=1)
@@ -41,12 +41,16 @@ _connection = threading.local()
 class _Watched:
     """Tells this thread which connection it is using, so that a timer can cut it."""
 
+    sock: socket.socket | None
+
     def connect(self) -> None:
         _connection.now = self
         super().connect()  # type: ignore[misc]  # a mixin for urllib3's two connections
+        # An answer without a length, which ends with the connection, takes the socket with it.
+        _connection.sock = self.sock
 
     def request(self, *args: Any, **kwargs: Any) -> None:
-        _connection.now = self
+        _connection.now, _connection.sock = self, self.sock
         super().request(*args, **kwargs)  # type: ignore[misc]  # as above
 
 
@@ -76,17 +80,23 @@ class Session(requests.Session):
     """A requests session that may speak to *origin* only (scheme, host and port of that address).
 
     *instead_of* is an origin that a library insists on; requests to it go to *origin*, changed
-    before they are signed. *total* is in seconds. One session serves one thread at a time.
+    before they are signed. *total* is in seconds, *size* in bytes. One session serves one thread at
+    a time.
     """
 
     proxy: ClassVar[str | None] = None
     """The operator's `ANNOUNCER_PROXY`, for every session."""
 
     def __init__(
-        self, origin: str, *, instead_of: str | None = None, total: float | None = None
+        self,
+        origin: str,
+        *,
+        instead_of: str | None = None,
+        total: float | None = None,
+        size: int = SIZE,
     ) -> None:
         super().__init__()
-        self._total = total
+        self._total, self._size = total, size
         self.trust_env = False
         self.max_redirects = 0  # raises TooManyRedirects; allow_redirects=False would look like ok
         self.headers["Accept-Encoding"] = "identity"
@@ -109,26 +119,27 @@ class Session(requests.Session):
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         if _place(request.url or "") != self._place:
             raise requests.exceptions.InvalidURL("not a configured host", request=request)
-        kwargs["timeout"] = (CONNECT, READ)
+        total = self._total or TOTAL
+        kwargs["timeout"] = (min(CONNECT, total), min(READ, total))
         kwargs["stream"] = True
-        _connection.now = None
+        _connection.now = _connection.sock = None
         mine, late, over = _connection.__dict__, threading.Event(), threading.Event()
 
         def cut() -> None:  # the read limit never ends an answer that drips a byte now and then
             late.set()
             while not over.is_set():  # again: a slow resolver may not have connected us yet
-                sock = getattr(mine.get("now"), "sock", None)
+                sock = getattr(mine.get("now"), "sock", None) or mine.get("sock")
                 if sock is not None:
                     with suppress(OSError):  # it was closed meanwhile
                         sock.shutdown(socket.SHUT_RDWR)
                 over.wait(0.1)
 
-        timer = threading.Timer(self._total or TOTAL, cut)
+        timer = threading.Timer(total, cut)
         timer.daemon = True
         timer.start()
         try:
             answer = super().send(request, **kwargs)
-            _read(answer)
+            _read(answer, self._size)
         except requests.RequestException:
             raise
         except Exception as problem:  # urllib3's and the socket's, of many classes
@@ -156,14 +167,14 @@ def _is_loopback(host: str) -> bool:
     return host == "localhost" or host == "::1" or host.startswith("127.")
 
 
-def _read(answer: requests.Response) -> None:
-    """Read the body up to SIZE. read1 takes what is there; iter_content would wait for more."""
+def _read(answer: requests.Response, size: int) -> None:
+    """Read the body up to *size*. read1 takes what is there; iter_content would wait for more."""
     if answer._content_consumed:  # type: ignore[attr-defined]  # what requests itself looks at
         return
     body = bytearray()
     while piece := answer.raw.read1(65536, decode_content=True):
         body += piece
-        if len(body) > SIZE:
+        if len(body) > size:
             answer.close()
             raise requests.exceptions.ContentDecodingError("answer too big", request=answer.request)
     answer._content = bytes(body)
@@ -300,14 +311,14 @@ def wait_hint(headers: Mapping[str, str]) -> timedelta:
     compared with the server's own Date, so that our clock does not matter. Never more than a day.
     """
     reader = requests.structures.CaseInsensitiveDict(headers)
-    server = _date(reader.get("Date", "")) or datetime.now(UTC)
+    server = http_date(reader.get("Date", "")) or datetime.now(UTC)
     waits = [timedelta()]
     for name in ("Retry-After", "X-RateLimit-Reset-After"):
         value = reader.get(name, "")
         seconds = _seconds(value)
         if seconds is not None:
             waits.append(timedelta(seconds=min(seconds, LONGEST_WAIT.total_seconds())))
-        elif (at := _date(value)) is not None:
+        elif (at := http_date(value)) is not None:
             waits.append(at - server)
     for name in RESETS:
         value = reader.get(name, "")
@@ -343,7 +354,8 @@ def iso_time(value: str) -> datetime | None:
     return at if at.tzinfo else None
 
 
-def _date(value: str) -> datetime | None:
+def http_date(value: str) -> datetime | None:
+    """The time that *value* writes as HTTP does, None if it can not be read."""
     try:
         at = parsedate_to_datetime(value)
     except (ValueError, TypeError, IndexError, OverflowError):

@@ -1,7 +1,7 @@
 """The one place where settings are put together and parts are chosen."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -10,14 +10,18 @@ from urllib.parse import unquote, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from announcer import migrations, outbox, wire
+from announcer.answers import Answers
 from announcer.content import Channel, Composer
-from announcer.delivery import Delivery
+from announcer.delivery import Delivery, manners_of
 from announcer.intake import Intake
 from announcer.logs import Redactor
 from announcer.network import Network
 from announcer.networks import available
 from announcer.outbox import DestinationMemory, Outbox
+from announcer.patrol import Patrol
+from announcer.pictures import Pictures
 from announcer.policy import Rules
+from announcer.quiet import NEVER, Quiet
 from announcer.scheduler import Clock
 from announcer.settings import (
     BaseUrl,
@@ -98,6 +102,7 @@ class Settings:
     channels: Mapping[str, OwncastServer]
     destinations: Mapping[str, Network]
     warnings: list[str] = field(default_factory=list)
+    quiet: Quiet = NEVER
 
     def secrets(self) -> list[str]:
         groups = (self.service, *self.channels.values(), *self.destinations.values())
@@ -130,6 +135,7 @@ def read(variables: Mapping[str, str]) -> Settings:
     env = Environment(variables)
     service = env.group("ANNOUNCER", Service)
     rules = env.group("ANNOUNCER", Rules)
+    quiet = env.group("ANNOUNCER", Quiet)
     channels = _servers(env)
     destinations: dict[str, Network] = {}
     for name, network in available().items():
@@ -143,10 +149,10 @@ def read(variables: Mapping[str, str]) -> Settings:
                 destinations[name if account == DEFAULT else f"{name}.{account}"] = found
     _cross_check(env, rules, channels, destinations)
     env.finish()
-    if service is None or rules is None:
+    if service is None or rules is None or quiet is None:
         raise SettingsError(env.problems)
     served = {name: server for name, server in channels.items() if server}
-    return Settings(service, rules, served, destinations, env.warnings)
+    return Settings(service, rules, served, destinations, env.warnings, quiet)
 
 
 def _servers(env: Environment) -> dict[str, OwncastServer | None]:
@@ -211,6 +217,8 @@ class Parts:
     delivery: Delivery
     clock: Clock
     channels: Mapping[str, Channel]
+    answers: Answers
+    patrols: Sequence[Patrol] = ()
 
     def start(self) -> None:
         self.outbox.enlist()
@@ -220,6 +228,9 @@ class Parts:
     def stop(self, patience: float) -> None:
         """Let what is on its way arrive, for *patience* seconds."""
         self.clock.stop()
+        self.answers.stop()
+        for patrol in self.patrols:
+            patrol.stop(patience)
         self.delivery.stop(patience)
 
 
@@ -241,7 +252,9 @@ def assemble(settings: Settings) -> Parts:
     for name, network in settings.destinations.items():
         network.remember_in(DestinationMemory(box, name))
     channels = {
-        name: Channel(name, server.url or "", Watch(server.url) if server.url else None)
+        name: Channel(name, server.url, Watch(server.url), Pictures(server.url))
+        if server.url
+        else Channel(name)
         for name, server in settings.channels.items()
     }
     delivery = Delivery(
@@ -252,7 +265,19 @@ def assemble(settings: Settings) -> Parts:
         composer(settings),
         redact=Redactor(settings.secrets()),
         wake=lambda: clock.wake(),
+        quiet_rules=settings.quiet,
     )
     clock = Clock(delivery.run)
-    intake = Intake(box, settings.rules, settings.audience, clock.wake)
-    return Parts(settings, box, intake, delivery, clock, channels)
+    manners = {name: manners_of(network) for name, network in settings.destinations.items()}
+    intake = Intake(box, settings.rules, settings.audience, manners, clock.wake, settings.quiet)
+    patrols = _patrols(settings, intake)
+    for patrol in patrols:
+        clock.add(f"watch {patrol.channel}", patrol.look)
+    answers = Answers(box, composer(settings), channels, settings.destinations, settings.audience)
+    return Parts(settings, box, intake, delivery, clock, channels, answers, patrols)
+
+
+def _patrols(settings: Settings, intake: Intake) -> list[Patrol]:
+    """One for each server with an address, none if nobody is to be asked."""
+    servers = settings.channels.items() if settings.rules.poll else ()
+    return [Patrol(name, Watch(server.url), intake) for name, server in servers if server.url]

@@ -104,14 +104,15 @@ class Templates:
         *,
         last: str = "",
         dice: float = 0.0,
+        keep: str = "",
     ) -> Wording:
         """A text that fits. Never raises for a bad template.
 
         *dice*, from 0 to 1, chooses among variants, but never *last*, which is the `template` of
-        the wording before, if there is another.
+        the wording before, if there is another. *keep* is the one to stay with, for an edit.
         """
         levels = self._levels(destination, network.name, mood)
-        files = chain.from_iterable(_turn(level, last, dice) for level in levels)
+        files = chain.from_iterable(_turn(level, last, dice, keep) for level in levels)
         return self._first_good(files, facts, _dialect(network, network.limit()))
 
     def alt(self, network: Network, destination: str, facts: Facts) -> Wording:
@@ -128,7 +129,7 @@ class Templates:
         """
         limit = network.limit() if limit is None else limit
         found = []
-        for kind in (*Moment, ALT):
+        for kind in (Moment.LIVE, Moment.ENDED, ALT):
             dialect = _PLAIN if kind == ALT else _dialect(network, limit)
             for file in chain.from_iterable(self._levels(destination, network.name, kind)):
                 told: dict[str, list[str]] = {}
@@ -200,9 +201,10 @@ def _variants(folder: Path, kind: str, *, required: bool) -> list[str]:
     return [match[0] for match in sorted(filter(None, found), key=lambda m: (int(m[1] or 0), m[0]))]
 
 
-def _turn(files: list[_File], last: str, dice: float) -> list[_File]:
+def _turn(files: list[_File], last: str, dice: float, keep: str) -> list[_File]:
     """The one whose turn it is, then the others, for the case that it can not be used."""
     fresh = [file for file in files if file.label != last] or files
+    fresh = [file for file in files if file.label == keep] or fresh
     first = fresh[min(int(dice * len(fresh)), len(fresh) - 1) :][:1]
     return [*first, *(file for file in fresh if file not in first), *(set(files) - set(fresh))]
 

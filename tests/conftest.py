@@ -70,7 +70,7 @@ class Wire:
     scripted: list[Sent] = field(default_factory=list)
     """Those of them that `answers` and `breaks` served: the ones that a test is about."""
     _script: deque[Answer | Problem] = field(default_factory=deque)
-    _standing: list[tuple[str, str, Answer]] = field(default_factory=list)
+    _standing: list[tuple[str, str, Answer | Problem]] = field(default_factory=list)
 
     def answers(
         self,
@@ -101,6 +101,10 @@ class Wire:
         """
         self._standing.insert(0, (method, path, Answer(status, body, headers or {})))
 
+    def always_breaks(self, method: str, path: str, problem: Problem) -> None:
+        """Like `always`, for a side request that meets this failure."""
+        self._standing.insert(0, (method, path, problem))
+
     def asked(self, path: str) -> list[Sent]:
         """The requests so far whose path ends in *path*."""
         return [sent for sent in self.sent if sent.path.endswith(path)]
@@ -108,14 +112,16 @@ class Wire:
     def take(self, request: requests.PreparedRequest, timeout: Any) -> requests.Response:
         sent = Sent(request, timeout)
         self.sent.append(sent)
-        for method, path, answer in self._standing:
+        for method, path, standing in self._standing:
             if request.method == method and sent.path.endswith(path):
-                return answer.to(request)
+                return self._do(standing, request)
         self.scripted.append(sent)
         if not self._script:
             # pytest's own exception is no Exception, so nothing on the way can swallow it
             pytest.fail(f"nobody scripted {request.method} {sent.path}")
-        step = self._script.popleft()
+        return self._do(self._script.popleft(), request)
+
+    def _do(self, step: Answer | Problem, request: requests.PreparedRequest) -> requests.Response:
         if isinstance(step, Answer):
             return step.to(request)
         raise step(request)

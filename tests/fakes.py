@@ -13,16 +13,18 @@ from pydantic import PrivateAttr, SecretStr
 
 from announcer import migrations, outbox
 from announcer.content import Channel, Composer
-from announcer.delivery import Delivery
+from announcer.delivery import Delivery, manners_of
 from announcer.events import Event, Kind
 from announcer.intake import Intake
 from announcer.network import Account, Finds, Network, Post, Receipt, Repeat
 from announcer.outbox import Outbox, Shown
+from announcer.pictures import Pictures, Shot
 from announcer.policy import Decision, Rules, Sight
 from announcer.watch import About, Watch
 from announcer.wording import Templates
 
 NOW = datetime(2026, 9, 12, 19, 0, tzinfo=UTC)
+HOME = "https://live.example.org"
 PATIENCE = 10.0
 """Seconds until a test that waits for something gives up."""
 
@@ -174,6 +176,18 @@ class Lookout(Watch):
         return About(("woodwork",))
 
 
+class Camera(Pictures):
+    """Takes what the test says, the last for ever; *asked* is what was wanted each time."""
+
+    def __init__(self, *shots: Shot | None) -> None:
+        super().__init__(HOME)
+        self.shots, self.asked = deque(shots), list[bool]()
+
+    def take(self, *, of_stream: bool) -> Shot | None:
+        self.asked.append(of_stream)
+        return self.shots.popleft() if len(self.shots) > 1 else self.shots[0]
+
+
 class Stage:
     """Both halves on one SQLite file. *now* is the time of all of it."""
 
@@ -185,9 +199,10 @@ class Stage:
         networks: Mapping[str, Network],
         *,
         watch: Watch | None = None,
+        pictures: Pictures | None = None,
         **rules: timedelta,
     ) -> None:
-        self.file, self.watch = file, watch
+        self.file, self.watch, self.pictures = file, watch, pictures
         self.rules = self.rules.model_copy(update=rules)
         self.now = NOW
         self.boxes: list[Outbox] = []
@@ -202,12 +217,15 @@ class Stage:
             self.box,
             self.rules,
             self.networks,
-            {"default": Channel("default", "https://live.example.org", self.watch)},
+            {"default": Channel("default", HOME, self.watch, self.pictures)},
             Composer(Templates(None)),
             redact=lambda text: text.replace("first password", "***"),
             wake=lambda: None,
         )
-        self.intake = Intake(self.box, self.rules, lambda _: list(self.networks), lambda: None)
+        manners = {name: manners_of(network) for name, network in self.networks.items()}
+        self.intake = Intake(
+            self.box, self.rules, lambda _: list(self.networks), manners, lambda: None
+        )
         self.delivery.reopen_changed()
         self.boxes.append(self.box)
         self.deliveries.append(self.delivery)
@@ -231,12 +249,13 @@ class Stage:
         return again
 
     def in_flight(self) -> list[str]:
-        return [name for name, post in self.posts().items() if post.entry.state == "sending"]
+        told = [post for _, posts in self.box.history(1) for post in posts]
+        return [post.entry.destination for post in told if post.entry.state == "sending"]
 
     def posts(self) -> dict[str, Shown]:
-        """Of the newest broadcast, by destination."""
-        shows = self.box.history(1)
-        return {post.entry.destination: post for post in shows[0][1]} if shows else {}
+        """Those that tell of the start of the newest broadcast, by destination."""
+        told = [post for _, posts in self.box.history(1) for post in posts]
+        return {post.entry.destination: post for post in told if post.entry.moment == "live"}
 
     def post(self, destination: str = "fake") -> Shown:
         return self.posts()[destination]

@@ -27,17 +27,18 @@ FLOORS = (
     {"demo"},
     {"web", "reference", "rehearsal"},
     {"wiring"},
-    {"intake", "delivery", "scheduler", "migrations", "logs"},
-    {"content"},
-    {"outbox", "wording", "watch", "networks"},
-    {"facts"},
-    {"sandbox"},
+    {"patrol"},
+    {"intake", "delivery", "answers", "scheduler", "migrations", "logs"},
+    {"content", "lateness"},
+    {"outbox", "wording", "watch", "pictures", "networks", "chat"},
+    {"facts", "quiet", "badges"},
+    {"sandbox", "sightings"},
     {"policy", "wire"},
     {"events", "network"},
     {"settings"},
 )
 """From the top down. A module imports only from floors below its own."""
-PURE = ("events", "policy", "network")
+PURE = ("events", "policy", "sightings", "quiet", "badges", "chat", "network")
 HARMLESS = {
     *("abc", "collections", "dataclasses", "datetime", "enum", "functools", "hashlib", "itertools"),
     *("json", "math", "re", "typing", "unicodedata"),
@@ -45,7 +46,7 @@ HARMLESS = {
 }
 """Libraries that touch nothing of the world; datetime's clock is looked for below."""
 CLOCKS = {"now", "today", "utcnow", "time", "time_ns", "monotonic", "perf_counter"}
-HEAVY = {"mastodon", "tweepy", "twitter_text", "cryptography", "alembic", "gunicorn"}
+HEAVY = {"mastodon", "tweepy", "twitter_text", "cryptography", "alembic", "gunicorn", "PIL"}
 
 
 @cache

@@ -184,13 +184,14 @@ class Words(Composer):
         self,
         network: Network,
         destination: str,
+        mood: Moment,
         facts: Facts,
         *,
         now: datetime,
         **_: Any,
     ) -> Content:
         text = f"{facts.title} ({destination} on {network.title}, {now.isoformat()})"
-        return Content(text, "live.txt", None, facts.started_at, now)
+        return Content(text, "live.txt", mood, None, facts.started_at, now)
 
 
 TEMPLATES = Templates(None)
@@ -238,7 +239,7 @@ class World:
         schema.create_all(engine)
         self.outbox = Outbox(engine)
         self.networks = {network.name: network().at(self.town) for network in NETWORKS}
-        self.intake = Intake(self.outbox, rules, lambda _: list(self.networks), lambda: None)
+        self.intake = Intake(self.outbox, rules, lambda _: list(self.networks), {}, lambda: None)
         self.replicas = [self._replica(), self._replica()]
         self.excused: set[tuple[str, int]] = set()
         """Tries that were claimed when their stream stopped: as good as on their way."""

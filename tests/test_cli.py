@@ -368,10 +368,11 @@ def test_preview_shows_each_text_as_its_network_would_with_its_length(run: Run, 
     )
     assert said.exit_code == 0
     for name, limit in (("discord", 2000), ("mastodon", 500)):
-        head = re.search(rf"^{name}  (\d+)/{limit} ", said.stdout, re.MULTILINE)
-        assert head, said.stdout
-        assert 30 < int(head[1]) < limit
-    assert said.stdout.count("live.kestrel.example") == 2
+        for moment in ("live", "ended"):
+            head = re.search(rf"^{name} {moment}  (\d+)/{limit} ", said.stdout, re.MULTILINE)
+            assert head, said.stdout
+            assert 30 < int(head[1]) < limit
+    assert said.stdout.count("live.kestrel.example") == 4
     assert "@everyone" not in said.stdout
     assert not [sent for sent in wire.sent if sent.request.method != "GET"]
 
@@ -603,7 +604,7 @@ def test_help_is_one_sentence_and_each_option_says_what_it_does(run: Run, name: 
 
 
 def test_an_unknown_command_is_told_without_a_traceback(run: Run) -> None:
-    assert run("announce").exit_code == 2
+    assert run("shout").exit_code == 2
 
 
 # docs

@@ -30,7 +30,7 @@ HOOK = f"/api/v10/webhooks/11/{TOKEN}"
 ROLE = "165511591545143296"
 AT = datetime(2026, 11, 23, 19, 15, tzinfo=UTC)
 CARD = Card("https://live.example.org", "A dovetail drawer", "On now", "Kestrel Workshop")
-POST = Post("b1/live/discord", Moment.LIVE, Moment.LIVE, "We are live", AT, AT, "k", CARD)
+POST = Post("b1/live/discord", Moment.LIVE, Moment.LIVE, "We are live", AT, AT, "k", card=CARD)
 OVER = replace(POST, mood=Moment.ENDED, text="It is over")
 MESSAGE = {"id": "33", "channel_id": "22"}
 RECEIPT = Receipt("33", "https://discord.com/channels/44/22/33")

@@ -14,6 +14,7 @@ from announcer.cli import main
 from announcer.network import Network
 from announcer.networks import available
 from announcer.policy import Rules
+from announcer.quiet import Quiet
 from announcer.reference import pages
 from announcer.settings import is_secret, variable_name
 from announcer.wiring import OwncastServer, Service
@@ -62,7 +63,8 @@ CONTRACT = {
 
 
 def groups() -> Iterator[tuple[str, type[BaseModel]]]:
-    yield from (("ANNOUNCER", Service), ("ANNOUNCER", Rules), ("OWNCAST", OwncastServer))
+    yield from (("ANNOUNCER", Service), ("ANNOUNCER", Rules), ("ANNOUNCER", Quiet))
+    yield "OWNCAST", OwncastServer
     for name, network in available().items():
         yield name.upper(), network
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from announcer import outbox, scheduler
+from announcer import outbox, patrol, scheduler
 from tests.conftest import Wire, refused
-from tests.house import Breakage, House, house, locked, read_only, table_gone
+from tests.house import ONE, Breakage, House, house, locked, read_only, table_gone
 from tests.service import payload
 from tests.test_pages import EVERY_SECRET
 
@@ -33,7 +33,7 @@ def ask(there: House, path: str) -> tuple[int, dict[str, Any]]:
 
 def test_all_is_well_and_everybody_may_know(home: House) -> None:
     assert ask(home, "/healthz") == (200, {"ok": True})
-    ready = {"ok": True, "database": "writable", "clock": "ticking"}
+    ready = {"ok": True, "database": "writable", "clock": "ticking", "watch": "looking"}
     assert ask(home, "/readyz") == (200, ready)
 
 
@@ -58,8 +58,29 @@ def test_a_clock_that_stands_still_is_not_ready_but_alive(
     home: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scheduler, "STUCK", -1.0)
-    assert ask(home, "/readyz") == (503, {"ok": False, "database": "writable", "clock": "stuck"})
+    status, said = ask(home, "/readyz")
+    assert (status, said["ok"], said["clock"]) == (503, False, "stuck")
     assert ask(home, "/healthz")[0] == 200
+
+
+def test_a_watch_that_makes_no_rounds_is_not_ready_but_alive(
+    home: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patrol, "STUCK", -1.0)
+    status, said = ask(home, "/readyz")
+    assert (status, said["ok"], said["watch"]) == (503, False, "stuck")
+    assert ask(home, "/healthz")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{**ONE, "ANNOUNCER_POLL": "0s"}, {**ONE, "OWNCAST_URL": ""}],
+    ids=["never asked", "no address"],
+)
+def test_without_a_watch_it_is_ready(tmp_path: Path, settings: dict[str, str]) -> None:
+    with house(tmp_path, settings) as there:
+        status, said = ask(there, "/readyz")
+    assert (status, said["watch"]) == (200, "off")
 
 
 def test_the_clock_ticks_as_long_as_it_finishes_its_looks(

@@ -1,10 +1,11 @@
 """What holds for every network. A new one is one file in announcer/networks and one row here."""
 
+import base64
 import html
 import re
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote_plus
@@ -18,6 +19,7 @@ from announcer.network import (
     Gone,
     Moment,
     Network,
+    Picture,
     Post,
     Receipt,
     Refused,
@@ -51,6 +53,9 @@ POST = Post(
     card=Card("https://live.example.org", "a dovetail drawer", "On now", "Kestrel Workshop"),
 )
 
+PICTURE = Picture(b"\xff\xd8 as if it were a JPEG \xff\xd9", 1280, 720, "A dovetail drawer")
+PICTURED = replace(POST, picture=PICTURE)
+
 HOSTILE = [
     "@everyone @here <!channel> <@U1> <@&99> @room @all <users/all> @**all**",
     "duo with @kestrel and ＠kestrel@example.org",
@@ -74,6 +79,8 @@ class Row:
     """"Come back in 42 seconds", as this network says it on a Monday at noon, UTC."""
     gone: Answer = field(default_factory=lambda: Answer(404, {"error": "not found"}))
     """What it answers when asked to change or remove what is no longer there."""
+    uploads: dict[str, Body] = field(default_factory=dict)
+    """Where a picture goes before its post, and the good answers. Empty if it goes with it."""
 
     @property
     def name(self) -> str:
@@ -108,6 +115,11 @@ ROWS = [
             {**DATE, "RateLimit-Reset": f"{NOON.timestamp() + 42:.0f}"},
         ),
         gone=Answer(200, {}),
+        uploads={
+            "com.atproto.repo.uploadBlob": {
+                "blob": {"$type": "blob", "ref": {"$link": "bafk2"}, "mimeType": "image/jpeg"}
+            }
+        },
     ),
     Row(
         lambda: Discord(webhook_url=f"https://discord.com/api/webhooks/11/{SECRET}"),
@@ -130,6 +142,7 @@ ROWS = [
         receipt=Receipt("7", "https://mastodon.test/@kestrel/7"),
         prepare=lambda wire: wire.always("GET", "/api/v2/instance", 200, {}),
         throttled=Answer(429, {}, {**DATE, "X-RateLimit-Reset": "2026-11-23T12:00:42.000000Z"}),
+        uploads={"/api/v2/media": {"id": "301", "url": "https://mastodon.test/301.jpg"}},
     ),
     Row(
         lambda: X(
@@ -141,6 +154,10 @@ ROWS = [
         answer={"data": {"id": "7", "text": "as sent"}},
         receipt=Receipt("7", "https://x.com/i/status/7"),
         throttled=Answer(429, {}, {**DATE, "x-rate-limit-reset": f"{NOON.timestamp() + 42:.0f}"}),
+        uploads={
+            "/2/media/upload": {"data": {"id": "301"}},
+            "/2/media/metadata": {"data": {"id": "301"}},
+        },
     ),
 ]
 
@@ -413,6 +430,123 @@ def test_two_posts_of_one_broadcast_are_not_taken_for_repeats(
         (sent.body, sent.request.headers.get("Idempotency-Key")) for sent in wire.scripted
     )
     assert first != second
+
+
+# Pictures
+
+
+def _takes_pictures(row: Row, wire: Wire) -> None:
+    for path, answer in row.uploads.items():
+        wire.always("POST", path, 200, answer)
+
+
+def _fails_pictures(row: Row, wire: Wire, failure: Answer | Problem) -> None:
+    for path in row.uploads:
+        if isinstance(failure, Answer):
+            wire.always("POST", path, failure.status, failure.body, failure.headers)
+        else:
+            wire.always_breaks("POST", path, failure)
+
+
+@those(lambda network: network.shows_pictures)
+def test_a_picture_goes_up_with_its_post(row: Row, network: Network, wire: Wire) -> None:
+    _takes_pictures(row, wire)
+    wire.answers(200, row.answer)
+    receipt = network.publish(PICTURED)
+    assert (receipt.id, receipt.url, receipt.note) == (row.receipt.id, row.receipt.url, "")
+    sent = b"".join(sent.body for sent in wire.sent)
+    assert PICTURE.data in sent or base64.b64encode(PICTURE.data) in sent
+    assert len(wire.scripted) == 1
+
+
+@those(lambda network: not network.shows_pictures)
+def test_where_no_picture_can_be_shown_the_words_go_alone(
+    row: Row, network: Network, wire: Wire
+) -> None:
+    wire.answers(200, row.answer)
+    assert network.publish(PICTURED) == row.receipt
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        *FAILURES,
+        pytest.param(Answer(403, {"error": "This token lacks a scope"}), id="403"),
+        pytest.param(Answer(413, "<html>too large</html>"), id="413"),
+        pytest.param(Answer(200, {"data": 1, "blob": 1, "id": {}}), id="nonsense"),
+        pytest.param(Answer(200, []), id="a list"),
+    ],
+)
+@those(lambda network: network.name in ("bluesky", "mastodon", "x"))
+def test_an_upload_that_fails_never_loses_the_post(
+    row: Row, network: Network, wire: Wire, failure: Answer | Problem
+) -> None:
+    _fails_pictures(row, wire, failure)
+    wire.answers(200, row.answer)
+    receipt = network.publish(PICTURED)
+    assert replace(receipt, note="") == row.receipt
+    assert receipt.note.startswith("without its picture: ")
+    assert SECRET not in receipt.note
+
+
+@those(lambda network: network.shows_pictures)
+def test_a_post_that_is_refused_with_its_picture_goes_without(
+    row: Row, network: Network, wire: Wire
+) -> None:
+    _takes_pictures(row, wire)
+    wire.answers(422, {"error": "Reason", "message": "the picture is bad"})
+    wire.answers(200, row.answer)
+    receipt = network.publish(PICTURED)
+    assert replace(receipt, note="") == row.receipt
+    assert "422" in receipt.note
+    _, alone = wire.scripted
+    for trace in (PICTURE.data, b"301", b"bafk2", PICTURE.file_name.encode()):
+        assert trace not in alone.body
+
+
+@those(lambda network: network.shows_pictures)
+def test_a_post_that_is_refused_without_its_picture_too_is_refused(
+    row: Row, network: Network, wire: Wire
+) -> None:
+    _takes_pictures(row, wire)
+    wire.answers(422, {"error": "Reason", "message": "told by the network"}, times=2)
+    with pytest.raises(Refused):
+        network.publish(PICTURED)
+
+
+@those(lambda network: network.repeat in (Repeat.HARMLESS, Repeat.WINDOW))
+@pytest.mark.parametrize("first", [True, False], ids=["it went up", "it did not go up"])
+def test_how_the_picture_fared_is_the_same_for_a_repeat(
+    row: Row, network: Network, wire: Wire, *, first: bool
+) -> None:
+    for works in (first, not first):
+        if works:
+            _takes_pictures(row, wire)
+        else:
+            _fails_pictures(row, wire, Answer(500))
+        wire.breaks(read_timeout)
+        with pytest.raises(Unsure):
+            network.publish(PICTURED)
+    once, again = (
+        (sent.body, sent.request.headers.get("Idempotency-Key")) for sent in wire.scripted
+    )
+    assert once == again
+    uploads = [sent for path in row.uploads for sent in wire.asked(path)]
+    assert len(uploads) == 1
+
+
+@those(lambda network: network.repeat in (Repeat.HARMLESS, Repeat.WINDOW))
+def test_another_try_after_a_clear_refusal_uploads_anew(
+    row: Row, network: Network, wire: Wire
+) -> None:
+    _fails_pictures(row, wire, Answer(503))
+    wire.answers(503, {})
+    with pytest.raises(TryLater):
+        network.publish(PICTURED)
+    _takes_pictures(row, wire)
+    wire.answers(200, row.answer)
+    receipt = network.publish(replace(PICTURED, wire_key="b1/live/contract/1"))
+    assert not receipt.note
 
 
 # Changing and taking away

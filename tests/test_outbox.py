@@ -20,7 +20,7 @@ from announcer import migrations, outbox, policy
 from announcer.migrations import SchemaTooNew
 from announcer.network import Moment, Receipt
 from announcer.outbox import LEASE, Claim, DestinationMemory, Outbox, StorageError, Try
-from announcer.policy import Broadcast, Entry, State
+from announcer.policy import Broadcast, Entry, Hush, State
 from tests.fakes import NOW, event, open_box
 
 SECOND = timedelta(seconds=1)
@@ -383,7 +383,9 @@ def test_only_a_stuck_post_is_retried(box: Outbox, state: State) -> None:
             DUE,
             next_at=NOW + SECOND,
             until=NOW + timedelta(hours=1),
+            change_until=NOW + timedelta(hours=1),
             generation=1,
+            hush=Hush.OVERRULED,
             reason="tried again by hand",
         )
         assert box.retry(DUE.key, NOW, NOW) is None  # twice is once (G19)

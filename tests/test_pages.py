@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 from announcer import policy
 from announcer.content import Content
 from announcer.events import Event, Kind
-from announcer.network import Receipt, Refused, Repeat, Unsure
+from announcer.network import Moment, Receipt, Refused, Repeat, Unsure
 from announcer.outbox import Claim, Try
 from announcer.policy import Entry
 from announcer.web import HEADERS
@@ -80,7 +80,9 @@ def become(there: House, claim: Claim, entry: Entry, text: str = "", link: str =
     """What became of it: *text* left, *entry* came back, seen at *link*."""
     box, now = there.parts.outbox, datetime.now(UTC)
     if text:
-        assert box.freeze(claim, Content(text, "live.txt", None, now, now).frozen(), now)
+        assert box.freeze(
+            claim, Content(text, "live.txt", Moment.LIVE, None, now, now).frozen(), now
+        )
     tried = Try(now, 0.1, "publish", "delivered" if link else "failed", entry.reason)
     assert box.store(claim, entry, now, tried, Receipt("7", link) if link else None)
 

@@ -10,10 +10,13 @@ from announcer.network import DeliveryError, Gone, Moment, Refused, Repeat, TryL
 from announcer.policy import (
     FORGOTTEN,
     LOOK_AGAIN,
+    MERGE,
     REORDERED,
     Broadcast,
     Decision,
+    Ending,
     Entry,
+    Manners,
     NotLive,
     Past,
     Rules,
@@ -33,6 +36,7 @@ from announcer.policy import (
 )
 
 RULES = Rules()
+LEAVES = Manners(Ending.LEAVE, retitles=False, removes=False)
 HOLD, GIVE_UP, RESUME = RULES.hold, RULES.give_up, RULES.resume
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86400))
 
@@ -82,7 +86,26 @@ AFTER = Past(OVER, theirs(hours=1), at(hours=1))
 
 
 def spoken(because: str, broadcast: Broadcast, when: datetime) -> Decision:
-    return Decision(because, broadcast, Moment.LIVE, speak_at=when + HOLD, until=when + GIVE_UP)
+    return Decision(
+        because,
+        broadcast,
+        Moment.LIVE,
+        speak_at=when + HOLD,
+        until=when + GIVE_UP,
+        change_at=when + HOLD,
+    )
+
+
+def stopped(broadcast: Broadcast) -> Decision:
+    assert broadcast.stopped
+    at = broadcast.stopped + RULES.grace
+    return Decision("the stream stopped", broadcast, Moment.ENDED, change_at=at)
+
+
+def retitled(broadcast: Broadcast) -> Decision:
+    at = broadcast.seen + MERGE
+    until = broadcast.seen + GIVE_UP
+    return Decision("a new title", broadcast, Moment.LIVE, until=until, change_at=at)
 
 
 def back(past: Past, when: datetime, stamp: datetime | None, **what: object) -> Broadcast:
@@ -340,23 +363,19 @@ def test_different_shows_have_different_ids() -> None:
         pytest.param(
             Past(LIVE),
             stop(at(hours=1), theirs(hours=1), 17),
-            Decision("the stream stopped", OVER, Moment.ENDED),
+            stopped(OVER),
             id="a stop ends the broadcast and knows its peak",
         ),
         pytest.param(
             Past(replace(LIVE, peak_viewers=40)),
             stop(at(hours=1), theirs(hours=1), 17),
-            Decision("the stream stopped", replace(OVER, peak_viewers=40), Moment.ENDED),
+            stopped(replace(OVER, peak_viewers=40)),
             id="the peak is that of all connections",
         ),
         pytest.param(
             Past(OLD),
             stop(at(hours=1)),
-            Decision(
-                "the stream stopped",
-                replace(OLD, stopped=at(hours=1), seen=at(hours=1)),
-                Moment.ENDED,
-            ),
+            stopped(replace(OLD, stopped=at(hours=1), seen=at(hours=1))),
             id="a stop without times is believed",
         ),
         pytest.param(
@@ -374,7 +393,7 @@ def test_different_shows_have_different_ids() -> None:
         pytest.param(
             Past(LIVE),
             stop(at(hours=1), theirs(hours=1) - DAY),
-            Decision("the stream stopped", replace(OVER, peak_viewers=None), Moment.ENDED),
+            stopped(replace(OVER, peak_viewers=None)),
             id="Owncast's clock was set back while live: the stop is believed",
         ),
     ],
@@ -401,8 +420,7 @@ def test_a_stop(past: Past, event: Event, expected: Decision) -> None:
         pytest.param(
             Past(LIVE),
             retitle(at(60), "Chairs", theirs(60)),
-            Decision(
-                "a new title",
+            retitled(
                 replace(LIVE, title="Chairs", title_stamp=theirs(60), seen=at(60)),
             ),
             id="a title while live is news, and moods no post",
@@ -410,7 +428,7 @@ def test_a_stop(past: Past, event: Event, expected: Decision) -> None:
         pytest.param(
             Past(OLD),
             retitle(at(60), "Chairs"),
-            Decision("a new title", replace(OLD, title="Chairs", seen=at(60))),
+            retitled(replace(OLD, title="Chairs", seen=at(60))),
             id="a title without a time is believed",
         ),
         pytest.param(
@@ -434,8 +452,7 @@ def test_a_stop(past: Past, event: Event, expected: Decision) -> None:
         pytest.param(
             Past(LIVE),
             retitle(at(hours=1), "Chairs", theirs(hours=1) - DAY),
-            Decision(
-                "a new title",
+            retitled(
                 replace(LIVE, title="Chairs", title_stamp=theirs(hours=1) - DAY, seen=at(hours=1)),
             ),
             id="Owncast's clock was set back while live: the title is believed",
@@ -482,9 +499,9 @@ WITHDRAWN = replace(
 FAILED = replace(DUE, state=State.FAILED, tries=1, reason="403")
 UNSURE = replace(DOUBTFUL, state=State.UNSURE)
 
-STOPPED = Decision("the stream stopped", OVER, Moment.ENDED)
+STOPPED = stopped(OVER)
 RESUMED = spoken("back after 20 s: the same broadcast", LIVE, at(minutes=5))
-RETITLED = Decision("a new title", LIVE)
+RETITLED = retitled(LIVE)
 
 
 def test_a_new_post_waits_for_the_hold_and_knows_when_to_give_up() -> None:
@@ -563,7 +580,7 @@ def test_a_new_post_waits_for_the_hold_and_knows_when_to_give_up() -> None:
     ],
 )
 def test_a_post_follows_its_broadcast(entry: Entry, decision: Decision, expected: Entry) -> None:
-    assert follow(entry, decision) == expected
+    assert follow(entry, decision, LEAVES) == expected
 
 
 ALL = tuple(Repeat)
@@ -664,7 +681,7 @@ def test_a_stream_that_is_offline_is_not_called_live(now: datetime) -> None:
 
 
 def test_a_revived_post_waits_for_its_stream_afresh() -> None:
-    revived = follow(WITHDRAWN, RESUMED)
+    revived = follow(WITHDRAWN, RESUMED, LEAVES)
     assert wait_for_stream(revived, Sight.OFFLINE, RULES, revived.next_at) is not None
 
 

@@ -267,3 +267,71 @@ def test_a_stop_in_the_middle_of_calls_is_quiet(
         clock.wake()
         clock.stop()
     assert [told.message for told in caplog.records if told.levelname == "ERROR"] == []
+
+
+# Rounds
+
+
+def test_a_round_is_made_at_once_and_then_whenever_it_asked_for() -> None:
+    times: list[float] = []
+    due: list[datetime] = []
+
+    def work() -> datetime:
+        times.append(time.time())
+        due.append(soon(0.1))
+        return due[-1]
+
+    clock = Clock(lambda: None)
+    clock.add("watch", work)
+    assert times == []
+    clock.start()
+    wait_until(lambda: len(times) == 4)
+    clock.stop()
+    assert all(at >= asked.timestamp() for at, asked in zip(times[1:], due, strict=False))
+    count = len(times)
+    time.sleep(0.3)
+    assert len(times) <= count + 1  # one may have begun just then
+
+
+def test_rounds_that_hang_hold_up_nothing_else() -> None:
+    free, looks, rounds = threading.Event(), Looks(), Looks()
+
+    def hang() -> datetime:
+        free.wait(10)
+        return soon(NEVER)
+
+    def work() -> datetime:
+        rounds()
+        return soon(0.05)
+
+    clock = Clock(looks)
+    for number in range(15):  # more than APScheduler's own pool has threads
+        clock.add(f"dead {number}", hang)
+    clock.add("alive", work)
+    clock.start()
+    wait_until(lambda: len(rounds.times) >= 3)
+    count = len(looks.times)
+    clock.wake()
+    wait_until(lambda: len(looks.times) > count)
+    clock.stop()
+    free.set()
+
+
+def test_a_bug_in_a_round_ends_neither_it_nor_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "AFTER_A_BUG", timedelta(seconds=0.05))
+    broken, well = Looks(), Looks()
+
+    def bug() -> datetime:
+        broken()
+        raise RuntimeError("a bug")
+
+    def work() -> datetime:
+        well()
+        return soon(0.05)
+
+    clock = Clock(lambda: None)
+    clock.add("broken", bug)
+    clock.add("well", work)
+    clock.start()
+    wait_until(lambda: len(broken.times) >= 3 and len(well.times) >= 3)
+    clock.stop()

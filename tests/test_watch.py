@@ -4,19 +4,26 @@ import json
 import socket
 import threading
 import time
+from dataclasses import replace
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from announcer import watch
+from announcer.events import Status
 from announcer.policy import Sight
 from announcer.watch import PATIENCE, About, Watch
 from tests.conftest import Problem, Wire, connect_timeout, read_timeout, refused, reset
 from tests.service import PAYLOADS
 
 HOME = "https://live.kestrel.example"
-ABOUT = About(("woodwork", "repair"))
+ABOUT = About(
+    ("woodwork", "repair"),
+    name="Kestrel Workshop",
+    summary="Woodwork & repair, live from a small shed.",
+)
 
 
 def said(name: str) -> Any:
@@ -117,6 +124,116 @@ def test_what_was_seen_before_an_outage_is_not_taken_for_now(
     assert there.look() is Sight.UNREACHABLE
 
 
+# The whole answer
+
+
+ONLINE = Status(
+    online=True,
+    connected=datetime(2024, 5, 18, 17, 0, 2, tzinfo=UTC),
+    server=datetime(2024, 5, 18, 18, 5, 0, 118273, tzinfo=UTC),
+    title="Fitting a dovetail drawer - glue-up",
+    viewers=9,
+)
+CONNECT = {"lastConnectTime": "2024-05-18T17:00:02Z"}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("api-0.1-status-online", ONLINE),
+        (
+            "api-0.1-status-warming-up",
+            replace(
+                ONLINE,
+                online=False,
+                server=datetime(2024, 5, 18, 17, 0, 5, 100000, tzinfo=UTC),
+                title="Fitting a dovetail drawer",
+                viewers=None,
+            ),
+        ),
+        (
+            "api-0.1-status-offline",
+            replace(
+                ONLINE,
+                online=False,
+                connected=None,
+                disconnected=datetime(2024, 5, 18, 19, 14, 40, tzinfo=UTC),
+                server=datetime(2024, 5, 18, 20, 0, 0, 500000, tzinfo=UTC),
+                viewers=None,
+            ),
+        ),
+    ],
+)
+def test_an_answer_is_read_with_its_times_in_any_zone(
+    wire: Wire, name: str, expected: Status
+) -> None:
+    wire.answers(200, said(name))
+    assert Watch(HOME).status() == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        pytest.param(
+            {"online": False, **CONNECT, "lastDisconnectTime": "2024-05-18T18:00:00Z"},
+            Sight.OFFLINE,
+            id="before 0.1.0 the time of a connection outlives it",
+        ),
+        pytest.param(
+            {"online": False, **CONNECT, "lastDisconnectTime": "2024-05-17T18:00:00Z"},
+            Sight.CONNECTED,
+            id="an end of the day before",
+        ),
+        pytest.param(
+            {"online": True, **CONNECT, "lastDisconnectTime": "2024-05-18T17:00:02Z"},
+            Sight.ONLINE,
+            id="gone and back within a second",
+        ),
+        pytest.param(
+            {"online": False, "lastConnectTime": "0001-01-01T00:00:00Z"},
+            Sight.OFFLINE,
+            id="zero is unknown",
+        ),
+        pytest.param({"online": False, "lastConnectTime": 7}, Sight.UNREACHABLE, id="no time"),
+    ],
+)
+def test_what_the_times_say_is_what_is_seen(wire: Wire, body: Any, expected: Sight) -> None:
+    wire.answers(200, body)
+    assert Watch(HOME).look() is expected
+
+
+def test_a_connection_within_the_second_of_the_last_end_is_one(wire: Wire) -> None:
+    wire.answers(200, {"online": True, **CONNECT, "lastDisconnectTime": "2024-05-18T17:00:02Z"})
+    status = Watch(HOME).status()
+    assert status
+    assert status.connected == ONLINE.connected
+
+
+@pytest.mark.parametrize(
+    ("viewers", "expected"),
+    [(3, 3), (0, None), (None, None), (-1, None), ("9", None), (True, None), (10**12, 10**9)],
+)
+def test_only_a_count_of_viewers_is_one(wire: Wire, viewers: Any, expected: int | None) -> None:
+    wire.answers(200, {"online": True, "viewerCount": viewers})
+    status = Watch(HOME).status()
+    assert status
+    assert status.viewers == expected
+
+
+def test_an_older_owncast_tells_its_time_by_http_only(wire: Wire) -> None:
+    date = {"Date": "Sat, 18 May 2024 18:05:00 GMT"}
+    wire.answers(200, {"online": True, **CONNECT}, date)
+    status = Watch(HOME).status()
+    assert status
+    assert status.server == datetime(2024, 5, 18, 18, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("problem", [refused, connect_timeout, read_timeout, reset])
+def test_no_answer_is_no_status(wire: Wire, problem: Problem) -> None:
+    wire.breaks(problem)
+    assert Watch(HOME).status() is None
+
+
 # What its page says
 
 
@@ -132,6 +249,8 @@ def test_tags_come_from_its_page(wire: Wire) -> None:
         pytest.param({"tags": None, "nsfw": True}, About((), True), id="no tags, mature"),
         pytest.param({"tags": "one", "nsfw": "yes"}, About(), id="other types"),
         pytest.param({"tags": [1, "t" * 9000]}, About(("1", "t" * 2000)), id="odd and endless"),
+        pytest.param({"name": 7, "summary": None}, About(), id="no words"),
+        pytest.param({"name": "a\0\ud83d" + "n" * 9000}, About(name="a" + "n" * 1997), id="wild"),
         pytest.param({}, About(), id="nothing"),
     ],
 )

@@ -496,6 +496,8 @@ def test_the_address_in_a_webhook_is_neither_asked_nor_shown(
     wire.always("GET", "/api/status", 200, {"online": True})
     wire.always("GET", "/api/config", 200, {"tags": [], "serverURL": address})
     wire.always("GET", "-of-discords", 200, {"guild_id": "3"})
+    wire.always("GET", "/thumbnail.jpg", 404)
+    wire.always("GET", "/logo/external", 404)
     wire.answers(200, {"id": "1", "channel_id": "2"})
     with house(tmp_path) as home:
         now = datetime.now(UTC).isoformat()

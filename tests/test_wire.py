@@ -167,6 +167,13 @@ ENDLESS_CHUNK = b"10000\r\n" + bytes(65536) + b"\r\n"
 FAULTS = [
     pytest.param((OK, *DRIPS), 0.05, "close", Unsure, id="a header that drips"),
     pytest.param((BODY_FOLLOWS, *DRIPS), 0.05, "close", Unsure, id="a body that drips"),
+    pytest.param(
+        (OK + b"Connection: close\r\n\r\n", *DRIPS),
+        0.05,
+        "close",
+        Unsure,
+        id="a body that drips until the connection ends",
+    ),
     pytest.param((), 0.0, "hang", Unsure, id="no answer"),
     pytest.param((BODY_FOLLOWS + b"{",), 0.0, "hang", Unsure, id="half an answer"),
     pytest.param((), 0.0, "reset", Unsure, id="reset before the answer"),

@@ -602,7 +602,7 @@ def test_a_shortened_text_is_never_longer_than_wished(text: str, most: int) -> N
 
 @pytest.mark.parametrize("network", FAKES, ids=lambda each: type(each).__name__)
 @settings(deadline=None, max_examples=50)
-@given(facts=BROADCASTS, mood=st.sampled_from(Moment))
+@given(facts=BROADCASTS, mood=st.sampled_from([Moment.LIVE, Moment.ENDED]))
 def test_any_broadcast_fits_and_the_link_and_the_hashtags_are_whole(
     tmp_path_factory: pytest.TempPathFactory, network: Network, facts: Facts, mood: Moment
 ) -> None:
@@ -621,7 +621,7 @@ def test_any_broadcast_fits_and_the_link_and_the_hashtags_are_whole(
 
 @pytest.mark.parametrize("network", [row.make() for row in ROWS], ids=lambda each: each.name)
 @settings(deadline=None, max_examples=50)
-@given(facts=BROADCASTS, mood=st.sampled_from(Moment))
+@given(facts=BROADCASTS, mood=st.sampled_from([Moment.LIVE, Moment.ENDED]))
 def test_any_title_fits_every_network_s_limit_as_the_network_counts(
     network: Network, facts: Facts, mood: Moment
 ) -> None:

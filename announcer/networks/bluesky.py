@@ -8,8 +8,9 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from urllib.parse import urlencode
 
 import regex
 import requests
@@ -17,14 +18,20 @@ from pydantic import PrivateAttr, SecretStr
 
 from announcer import wire
 from announcer.network import (
+    UPLOAD,
     Account,
+    Card,
     DeliveryError,
+    Gone,
+    Moment,
     Network,
+    Picture,
     Post,
     Receipt,
     Refused,
     Removes,
     Repeat,
+    Shines,
     Unsure,
     graphemes,
 )
@@ -37,9 +44,15 @@ COLLECTION = "app.bsky.feed.post"
 BYTES_PER_GRAPHEME = 10
 """300 graphemes and 3000 bytes are both enforced: counting a tenth of the bytes covers both."""
 TAG_LENGTH = 64
+STATUS = "app.bsky.actor.status"
+"""Its one record, with the key `self`, is what is shown of an account that is live."""
+STATUS_MINUTES = 240
+"""The longest that Bluesky's own app offers."""
 
 _STALE = frozenset({"ExpiredToken", "InvalidToken"})
 """A session that needs renewing. They come with 400, not 401."""
+_DROPPED = "400 BlobNotFound"
+"""A picture that was uploaded once, and thrown away because no post showed it."""
 _DISABLED = frozenset({"AccountTakedown", "AccountSuspended", "AccountDeactivated"})
 _SORTABLE = "234567abcdefghijklmnopqrstuvwxyz"
 _LINK = regex.compile(r"https?://[\w\[][^\s<>\"]*", regex.IGNORECASE)
@@ -55,7 +68,7 @@ class _Login:
     refresh: str
 
 
-class Bluesky(Network, Removes):
+class Bluesky(Network, Removes, Shines):
     """Posts with a link card to a Bluesky account.
 
     1. In Bluesky, open Settings > Privacy and security > App passwords and add one. It needs no
@@ -66,11 +79,19 @@ class Bluesky(Network, Removes):
 
     Bluesky shows no edits, so the end of a stream is told as a reply. The login is kept between
     restarts, encrypted with the app password, because Bluesky allows only 300 logins a day.
+
+    `BLUESKY_LIVE_BADGE=on` also sets the account's live status while the stream runs. Do not expect
+    to see it: Bluesky's own app shows the LIVE badge only for links to sites that Bluesky has
+    allowed, and a server of your own is not among them. Other apps may show it. If we are cut off
+    for good, it ends by itself, four hours after it was last renewed. A status that you set
+    yourself, to another link, is neither replaced nor cleared.
     """
 
     name = "bluesky"
     title = "Bluesky"
     repeat = Repeat.HARMLESS
+    ends_by = "reply"
+    replies = True
     unit = "graphemes, of ten bytes at most on average"
     usual_limit = 300
 
@@ -80,13 +101,43 @@ class Bluesky(Network, Removes):
         "Server of the account, if it is not Bluesky's own.", default="https://bsky.social"
     )
 
+    live_badge: Literal["on", "off"] = setting(
+        "`on` sets the live status of the account while the stream runs. Bluesky's own app does "
+        "not show it for a server of your own.",
+        default="off",
+    )
+    badge_lasts: ClassVar[timedelta | None] = timedelta(minutes=STATUS_MINUTES)
+
     _vault: "Fernet | None" = PrivateAttr(default=None)
 
     def publish(self, post: Post) -> Receipt:
+        self._login()  # before anything else, so that a refused password is asked for only once
+        return self._with_picture(post, self._upload, lambda blob: self._put(post, blob))
+
+    def _upload(self, picture: Picture) -> str:
+        """The reference to the uploaded *picture*, as JSON."""
+        blob = self._call("com.atproto.repo.uploadBlob", picture=picture).get("blob")
+        if not isinstance(blob, dict) or not blob:
+            raise Unsure("200, but without the picture's reference")
+        return json.dumps(blob)
+
+    def _put(self, post: Post, blob: str) -> Receipt:
+        try:
+            return self._put_record(post, blob)
+        except Refused as refusal:
+            if not post.picture or not str(refusal).startswith(_DROPPED):
+                raise
+        # It waited for its post too long. The same bytes get the same reference again.
+        with wire.nothing_posted():
+            self._upload(post.picture)
+        return self._put_record(post, blob)
+
+    def _put_record(self, post: Post, blob: str) -> Receipt:
         login = self._login()
         rkey = record_key(post)
         body = {"repo": login.did, "collection": COLLECTION, "rkey": rkey, "validate": True}
-        answer = self._call("com.atproto.repo.putRecord", {**body, "record": _record(post)})
+        record = _record(post, json.loads(blob) if blob else None)
+        answer = self._call("com.atproto.repo.putRecord", {**body, "record": record})
         uri, cid = answer.get("uri"), answer.get("cid")
         if not isinstance(uri, str) or not isinstance(cid, str) or not (uri and cid):
             raise Unsure("200, but without the post's uri and cid")
@@ -98,6 +149,47 @@ class Bluesky(Network, Removes):
         repo = receipt.extra.get("did") or self._login().did
         body = {"repo": repo, "collection": COLLECTION, "rkey": receipt.id}
         self._call("com.atproto.repo.deleteRecord", body)
+
+    @property
+    def wants_badge(self) -> bool:
+        return self.live_badge == "on"
+
+    def shine(self, live: Receipt, card: Card | None, at: datetime, *, again: bool) -> None:  # noqa: ARG002  # it stands alone
+        if card is None:
+            raise Refused("a live status needs the address of the stream: set OWNCAST_URL")
+        there = self._status()
+        ours = there is not None and _link_of(there) == card.url
+        if again and not ours:
+            raise Gone("it was taken away or replaced")
+        if there is not None and not ours and _is_on(there, at):
+            raise Refused("the account has another live status, which is left alone")
+        status = {
+            "$type": STATUS,
+            "status": f"{STATUS}#live",
+            "embed": _embed(card),
+            "durationMinutes": STATUS_MINUTES,
+            "createdAt": _timestamp(at),
+        }
+        body = {"repo": self._login().did, "collection": STATUS, "rkey": "self", "validate": True}
+        self._call("com.atproto.repo.putRecord", {**body, "record": status})
+
+    def dim(self, live: Receipt, card: Card | None) -> None:  # noqa: ARG002  # as above
+        there = self._status()
+        if card is None or there is None or _link_of(there) != card.url:
+            return
+        body = {"repo": self._login().did, "collection": STATUS, "rkey": "self"}
+        self._call("com.atproto.repo.deleteRecord", body)
+
+    def _status(self) -> dict[str, Any] | None:
+        """The record of the live status as it is now; None if there is none."""
+        with wire.nothing_posted():
+            which = urlencode({"repo": self._login().did, "collection": STATUS})
+            # getRecord would answer that there is none as it does a bad request.
+            records = self._call(f"com.atproto.repo.listRecords?{which}").get("records")
+            if not isinstance(records, list):
+                raise Unsure("200, but without a list of records")
+        found = records[0].get("value") if records and isinstance(records[0], dict) else None
+        return found if isinstance(found, dict) else None
 
     def check(self) -> Account:
         with wire.nothing_posted():
@@ -111,27 +203,38 @@ class Bluesky(Network, Removes):
     def measure(self, text: str) -> int:
         return max(graphemes(text), math.ceil(_bytes(text) / BYTES_PER_GRAPHEME))
 
-    def _call(self, nsid: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    def _call(
+        self, nsid: str, body: dict[str, Any] | None = None, picture: Picture | None = None
+    ) -> dict[str, Any]:
         """One request in our session, with one more after renewing it if it had run out.
 
         A request that was refused for its token has changed nothing, so asking again is safe.
         """
         login = self._login()
-        method = "GET" if body is None else "POST"
-        answer = self._ask(method, nsid, login.access, body)
+        method = "POST" if body or picture else "GET"
+        answer = self._ask(method, nsid, login.access, body, picture)
         if _is_stale(answer):
-            answer = self._ask(method, nsid, self._renewed(login).access, body)
+            answer = self._ask(method, nsid, self._renewed(login).access, body, picture)
         if answer.status_code >= 300:
             raise _meaning(answer)
         return wire.json_of(answer)
 
     def _ask(
-        self, method: str, nsid: str, token: str = "", body: dict[str, Any] | None = None
+        self,
+        method: str,
+        nsid: str,
+        token: str = "",
+        body: dict[str, Any] | None = None,
+        picture: Picture | None = None,
     ) -> requests.Response:
         address = f"{self.service}/xrpc/{nsid}"
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        with wire.answered(), wire.Session(self.service) as session:
-            return session.request(method, address, json=body, headers=headers)
+        data = picture.data if picture else None
+        if picture:
+            headers["Content-Type"] = picture.mime
+        total = UPLOAD if picture else None
+        with wire.answered(), wire.Session(self.service, total=total) as session:
+            return session.request(method, address, json=body, data=data, headers=headers)
 
     def _login(self) -> _Login:
         """The session that we have, from this run or an earlier one; else a new one."""
@@ -202,13 +305,18 @@ def record_key(post: Post) -> str:
     The fraction of the second is taken from the key as well as the clock id is: 10 bits alone
     would give one broadcast in a thousand the same record for its start and its end.
     """
-    digest = int.from_bytes(hashlib.sha256(post.key.encode()).digest()[:8], "big")
+    # A key that was deleted and is used again spoils the counts of replies and likes (social-app
+    # #8781), so what is put up again gets another one.
+    edition = f"{post.key}#{post.edition}" if post.edition else post.key
+    digest = int.from_bytes(hashlib.sha256(edition.encode()).digest()[:8], "big")
     clock, fraction = digest & 1023, (digest >> 10) % 1_000_000
-    number = ((int(post.began_at.timestamp()) * 1_000_000 + fraction) << 10) | clock
+    # In a list by key, what was posted later stands later.
+    second = int(post.began_at.timestamp()) + (post.moment is not Moment.LIVE) + 2 * post.edition
+    number = ((second * 1_000_000 + fraction) << 10) | clock
     return "".join(_SORTABLE[(number >> shift) & 31] for shift in range(60, -1, -5))
 
 
-def _record(post: Post) -> dict[str, Any]:
+def _record(post: Post, blob: dict[str, Any] | None) -> dict[str, Any]:
     """What is stored. Made of the post alone: a clock in here would make a repeat another post."""
     record: dict[str, Any] = {
         "$type": COLLECTION,
@@ -218,18 +326,30 @@ def _record(post: Post) -> dict[str, Any]:
     if facets := _facets(post.text):
         record["facets"] = facets
     if post.card:
-        record["embed"] = {
-            "$type": "app.bsky.embed.external",
-            "external": {
-                "uri": post.card.url,
-                "title": post.card.title,
-                "description": post.card.description,
-            },
-        }
+        record["embed"] = _embed(post.card, blob)
     if post.reply_to and {"uri", "cid"} <= post.reply_to.extra.keys():
         parent = {name: post.reply_to.extra[name] for name in ("uri", "cid")}
         record["reply"] = {"root": parent, "parent": parent}
     return record
+
+
+def _embed(card: Card, blob: dict[str, Any] | None = None) -> dict[str, Any]:
+    external = {"uri": card.url, "title": card.title, "description": card.description}
+    thumb = {"thumb": blob} if blob else {}
+    return {"$type": "app.bsky.embed.external", "external": external | thumb}
+
+
+def _link_of(status: dict[str, Any]) -> str:
+    embed = status.get("embed")
+    external = embed.get("external") if isinstance(embed, dict) else None
+    return str(external.get("uri")) if isinstance(external, dict) else ""
+
+
+def _is_on(status: dict[str, Any], at: datetime) -> bool:
+    began, minutes = wire.iso_time(str(status.get("createdAt"))), status.get("durationMinutes")
+    if began is None or not isinstance(minutes, int):
+        return True  # who knows
+    return (at - began).total_seconds() < minutes * 60
 
 
 def _facets(text: str) -> list[dict[str, Any]]:

@@ -4,6 +4,8 @@ Source: discord/discord-api-docs developers/reference.mdx, developers/resources/
 message.mdx, developers/topics/opcodes-and-status-codes.mdx.
 """
 
+import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -20,6 +22,7 @@ from announcer.network import (
     Gone,
     Moment,
     Network,
+    Picture,
     Post,
     Receipt,
     Refused,
@@ -66,6 +69,7 @@ class Discord(Network, Revises, Removes):
     name = "discord"
     title = "Discord"
     repeat = Repeat.DOUBLES
+    ends_by = "edit"
     unit = "UTF-16 units"
     usual_limit = 2000
 
@@ -93,11 +97,24 @@ class Discord(Network, Revises, Removes):
     def publish(self, post: Post) -> Receipt:
         # Asked before the post, so that nothing stands between its answer and the receipt.
         guild = self._guild()
-        body = _message(post)
+        try:
+            return self._post(post, guild, post.picture)
+        except Refused as refusal:
+            if refusal.closes or not post.picture:
+                raise
+            receipt = self._post(post, guild, None)
+            return replace(receipt, note=f"without its picture: {refusal}")
+
+    def _post(self, post: Post, guild: str, picture: Picture | None) -> Receipt:
+        body = _message(post, picture.file_name if picture else "")
         if self.mention and post.mood == post.moment == Moment.LIVE and not post.test:
             body["content"] = f"{post.text} {self._ping()}"
             body["allowed_mentions"] = self._allowed()
-        answer = self._call("POST", "", body, wait="true")
+        if picture:
+            body["attachments"] = [
+                {"id": 0, "filename": picture.file_name, "description": picture.alt}
+            ]
+        answer = self._call("POST", "", body, picture, wait="true")
         if answer.status_code >= 300:
             raise _meaning(answer)
         said = wire.json_of(answer)
@@ -105,10 +122,12 @@ class Discord(Network, Revises, Removes):
         if not isinstance(message, str) or not message:
             raise Unsure(f"{answer.status_code}, but without the message's id")
         place = f"{guild}/{channel}" if guild and channel else ""
-        return Receipt(message, f"https://discord.com/channels/{place}/{message}" if place else "")
+        url = f"https://discord.com/channels/{place}/{message}" if place else ""
+        return Receipt(message, url, {"picture": picture.file_name} if picture else {})
 
     def revise(self, receipt: Receipt, post: Post) -> Receipt:
-        answer = self._call("PATCH", f"/messages/{receipt.id}", _message(post))
+        body = _message(post, receipt.extra.get("picture", ""))
+        answer = self._call("PATCH", f"/messages/{receipt.id}", body)
         if _code(wire.error_json(answer)) == UNKNOWN_MESSAGE:
             raise Gone("a person deleted the message")
         if answer.status_code >= 300:
@@ -154,7 +173,12 @@ class Discord(Network, Revises, Removes):
         return {"parse": ["everyone"]}  # Discord's word for @here as well
 
     def _call(
-        self, method: str, path: str, body: dict[str, Any] | None = None, **query: str
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        picture: Picture | None = None,
+        **query: str,
     ) -> requests.Response:
         address, _, configured = self.webhook_url.get_secret_value().partition("?")
         # A webhook is shown without a version, which means v6, where waits are milliseconds.
@@ -162,8 +186,17 @@ class Discord(Network, Revises, Removes):
         query |= {name: value for name, value in parse_qsl(configured) if name == "thread_id"}
         headers = {"User-Agent": AGENT}
         with wire.answered(), wire.Session(address) as session:
+            if not picture:
+                return session.request(
+                    method, f"{address}{path}", params=query, json=body, headers=headers
+                )
             return session.request(
-                method, f"{address}{path}", params=query, json=body, headers=headers
+                method,
+                f"{address}{path}",
+                params=query,
+                data={"payload_json": json.dumps(body)},
+                files={"files[0]": (picture.file_name, picture.data, picture.mime)},
+                headers=headers,
             )
 
     def _webhook(self) -> dict[str, Any]:
@@ -192,18 +225,20 @@ class Discord(Network, Revises, Removes):
         return known
 
 
-def _message(post: Post) -> dict[str, Any]:
-    """What create and edit have in common. Without `attachments` an edit keeps them; without
-    `allowed_mentions` it would go back to pinging whom the text names.
+def _message(post: Post, file_name: str) -> dict[str, Any]:
+    """What create and edit have in common, with the attached *file_name* in the card, if there is
+    one. Without `attachments` an edit keeps them, but one that its card does not name shows up
+    beside it (discord-api-docs #4809, #5675); without `allowed_mentions` it would go back to
+    pinging whom the text names.
     """
     return {
         "content": post.text,
-        "embeds": [_embed(post.card, post.mood)] if post.card else [],
+        "embeds": [_embed(post.card, post.mood, file_name)] if post.card else [],
         "allowed_mentions": {"parse": []},
     }
 
 
-def _embed(card: Card, mood: Moment) -> dict[str, Any]:
+def _embed(card: Card, mood: Moment, file_name: str) -> dict[str, Any]:
     """Title and description know Markdown, the author does not."""
     embed: dict[str, Any] = {"url": card.url, "color": RED if mood is Moment.LIVE else GREY}
     if card.title:
@@ -212,6 +247,8 @@ def _embed(card: Card, mood: Moment) -> dict[str, Any]:
         embed["description"] = _cut(_escape(card.description), DESCRIPTION)
     if card.name:
         embed["author"] = {"name": _cut(card.name, AUTHOR)}
+    if file_name:
+        embed["image"] = {"url": f"attachment://{file_name}"}
     return embed
 
 

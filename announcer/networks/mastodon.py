@@ -20,17 +20,21 @@ from pydantic import PrivateAttr, SecretStr
 
 from announcer import wire
 from announcer.network import (
+    UPLOAD,
     Account,
+    Card,
     DeliveryError,
     Finds,
     Gone,
     Network,
+    Picture,
     Post,
     Receipt,
     Refused,
     Removes,
     Repeat,
     Revises,
+    Shines,
     TryLater,
     Unsure,
     graphemes,
@@ -49,7 +53,11 @@ ABOUT_LIVES, ABOUT_PAUSE = 3600.0, 60.0
 """Seconds until the instance document is asked again, after an answer and after none."""
 KEEPS_KEYS = re.compile(r"github\.com/(mastodon|glitch-soc)/mastodon\b")
 """Whose `source_url` says that the key is honoured. GoToSocial and snac ignore it."""
+LOOK_AGAIN = 0.5
+"""Seconds between looks at a picture that the server still works on."""
+PINS = "write:accounts"
 READS, WRITES, PROFILE = "read:statuses", "write:statuses", "profile (before 4.3: read:accounts)"
+MEDIA = "write:media"
 
 # What Mastodon surely takes for a link. Where it would see more in it, we count a little too much.
 _LINK = re.compile(
@@ -61,21 +69,28 @@ _FOREIGN_MENTION = re.compile(r"(?<![\w/=])(@[A-Za-z0-9_]+(?:[\w.-]*\w)?)@[\w.-]
 _MARKDOWN_LINK = re.compile(r"\[([^]]*)\]\([^)]*\)")
 
 
-class Mastodon(Network, Finds, Revises, Removes):
+class Mastodon(Network, Finds, Revises, Removes, Shines):
     """Posts as your account on Mastodon, or on a server that speaks its API, such as GoToSocial,
     Pleroma, Akkoma or snac.
 
     1. Put the address of your server into `MASTODON_API_BASE_URL`.
     2. Open *Preferences > Development > New application* there. Name it `Announcer` and tick these
-       scopes only: `write:statuses` to post, `profile` to see who it is (`read:accounts` on
-       servers older than 4.3), and `read:statuses` to look whether a post is up after a
-       connection broke, so that it is not posted twice.
+       scopes only: `write:statuses` to post, `write:media` to show a picture of the stream,
+       `profile` to see who it is (`read:accounts` on servers older than 4.3), and `read:statuses`
+       to look whether a post is up after a connection broke, so that it is not posted twice.
     3. Save, open the application again and copy *Your access token* to `MASTODON_ACCESS_TOKEN`.
+
+    `MASTODON_PIN=on` also pins the post to your profile while the stream runs, which needs the
+    scope `write:accounts`, too. Only people who open the profile see it. A server allows only a few
+    pinned posts, five on Mastodon, and none for `direct` ones: what can not be pinned is posted all
+    the same. We unpin only the post that we pinned; if we are cut off for good, it stays pinned.
     """
 
     name = "mastodon"
     title = "Mastodon"
     repeat = Repeat.WINDOW
+    ends_by = "edit"
+    replies = True
     unit = "characters, a link counts 23"
     usual_limit = 500
 
@@ -91,10 +106,40 @@ class Mastodon(Network, Finds, Revises, Removes):
         "Content warning that hides the text until it is opened.", default=""
     )
 
+    pin: Literal["on", "off"] = setting(
+        "`on` pins the post to your profile while the stream runs; the token then needs the scope "
+        "`write:accounts`, too.",
+        default="off",
+    )
+
     _about: dict[str, Any] = PrivateAttr(default_factory=dict)
     _ask_again: float = PrivateAttr(default=0.0)
 
     def publish(self, post: Post) -> Receipt:
+        return self._with_picture(post, self._upload, lambda media: self._post(post, media))
+
+    def _upload(self, picture: Picture) -> str:
+        """The id of the uploaded *picture*, once it can be shown."""
+        until = time.monotonic() + UPLOAD
+        answer = self._ask(
+            MEDIA,
+            lambda client: client.media_post(
+                picture.data,
+                picture.mime,
+                description=picture.alt or None,
+                file_name=picture.file_name,
+            ),
+            session=self._uploads,
+        )
+        media = _id(wire.json_of(answer))
+        while answer.status_code != 200:  # 202 and 206: a post that shows it now would be refused
+            if time.monotonic() > until:
+                raise TryLater(f"{answer.status_code}: the server still works on the picture")
+            time.sleep(LOOK_AGAIN)
+            answer = self._ask(MEDIA, lambda client: client.media(media), session=self._uploads)
+        return media
+
+    def _post(self, post: Post, media: str) -> Receipt:
         try:
             answer = self._ask(
                 WRITES,
@@ -104,7 +149,8 @@ class Mastodon(Network, Finds, Revises, Removes):
                     visibility=self.visibility,  # always: GoToSocial's own default is unlisted
                     spoiler_text=self.spoiler_text or None,
                     language=self.language or None,
-                    idempotency_key=self._idempotency_key(post),
+                    media_ids=[media] if media else None,
+                    idempotency_key=self._idempotency_key(post, media),
                 ),
             )
         except Refused as refusal:
@@ -114,21 +160,54 @@ class Mastodon(Network, Finds, Revises, Removes):
         return _receipt(wire.json_of(answer))
 
     def revise(self, receipt: Receipt, post: Post) -> Receipt:
-        """The language stays; a content warning that is not sent again would be taken away."""
+        """The language stays; a content warning or picture that is not sent again would be taken
+        away.
+        """
+        media = receipt.extra.get("media", "")
         answer = self._ask(
             WRITES,
             lambda client: client.status_update(
-                receipt.id, post.text, spoiler_text=self.spoiler_text or None
+                receipt.id,
+                post.text,
+                spoiler_text=self.spoiler_text or None,
+                media_ids=media.split(",") if media else None,
             ),
             existing=True,
         )
-        return _receipt(wire.json_of(answer))
+        return _receipt(wire.json_of(answer), media)
 
     def remove(self, receipt: Receipt) -> None:
         try:
             self._ask(WRITES, lambda client: client.status_delete(receipt.id), existing=True)
         except Gone:
             return
+
+    @property
+    def wants_badge(self) -> bool:
+        return self.pin == "on"
+
+    def shine(self, live: Receipt, card: Card | None, at: datetime, *, again: bool) -> None:  # noqa: ARG002  # a pin has no words and no end
+        try:
+            self._ask(PINS, lambda client: client.status_pin(live.id), existing=True)
+        except Refused as refusal:
+            # A second pin of the same post is refused like one too many.
+            if not str(refusal).startswith("422") or not self._is_pinned(live.id):
+                raise
+
+    def dim(self, live: Receipt, card: Card | None) -> None:  # noqa: ARG002  # as above
+        try:
+            self._ask(PINS, lambda client: client.status_unpin(live.id), existing=True)
+        except Gone:
+            return  # with its post
+
+    def _is_pinned(self, status_id: str) -> bool:
+        """False if we may not look."""
+        try:
+            with wire.nothing_posted():
+                answer = self._ask(READS, lambda client: client.status(status_id), existing=True)
+                return wire.json_of(answer).get("pinned") is True
+        except Refused:
+            return False
 
     def find(self, post: Post) -> Receipt | None:
         """Compares letters and digits only, since a server formats the text."""
@@ -184,15 +263,24 @@ class Mastodon(Network, Finds, Revises, Removes):
     def _session(self) -> wire.Session:
         return wire.Session(self.api_base_url)
 
+    @cached_property
+    def _uploads(self) -> wire.Session:
+        return wire.Session(self.api_base_url, total=UPLOAD)
+
     def _ask(
-        self, scope: str, call: Callable[["Client"], object], *, existing: bool = False
+        self,
+        scope: str,
+        call: Callable[["Client"], object],
+        *,
+        existing: bool = False,
+        session: wire.Session | None = None,
     ) -> requests.Response:
         """The answer to one *call*, which needs *scope*; 404 is Gone if it is to be *existing*."""
         from mastodon import Mastodon as Client  # 0.14 s, for those who use it
 
         client = Client(
             api_base_url=self.api_base_url,
-            session=self._session,
+            session=session or self._session,
             ratelimit_method="throw",  # the default sleeps
             mastodon_version="4.3.0",
             version_check_mode="created",  # without it the version is never read
@@ -216,10 +304,13 @@ class Mastodon(Network, Finds, Revises, Removes):
             raise Unsure("an answer without the list of statuses")
         return [status for status in statuses if isinstance(status, dict)]
 
-    def _idempotency_key(self, post: Post) -> str:
-        """The same on every try, and of this account only: Pleroma keeps one list for all users."""
+    def _idempotency_key(self, post: Post, media: str) -> str:
+        """The same on every try, and of this account only: Pleroma keeps one list for all users.
+        Another one without the picture: it would repeat its refusal of the post with it.
+        """
         token = self.access_token.get_secret_value().encode()
-        return hmac.new(token, post.wire_key.encode(), hashlib.sha256).hexdigest()
+        key = post.wire_key if media or not post.picture else f"{post.wire_key} without"
+        return hmac.new(token, key.encode(), hashlib.sha256).hexdigest()
 
     def _key_still_guards(self, post: Post) -> bool:
         if post.doubtful_since is None or datetime.now(UTC) - post.doubtful_since > KEY_LIVES:
@@ -274,8 +365,12 @@ def _meaning(answer: requests.Response, scope: str, *, existing: bool) -> Delive
     return wire.from_status(status, said, answer.headers)
 
 
-def _receipt(status: dict[str, Any]) -> Receipt:
-    return Receipt(_id(status), _url(status))
+def _receipt(status: dict[str, Any], media: str = "") -> Receipt:
+    """With the ids of its pictures, *media* if the server does not tell them."""
+    shown = status.get("media_attachments")
+    if isinstance(shown, list):
+        media = ",".join(str(one["id"]) for one in shown if isinstance(one, dict) and "id" in one)
+    return Receipt(_id(status), _url(status), {"media": media} if media else {})
 
 
 def _id(thing: dict[str, Any]) -> str:

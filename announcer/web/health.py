@@ -23,14 +23,21 @@ def blueprint(parts: Parts) -> Blueprint:
 
     @health.get("/readyz")
     def readyz() -> ResponseReturnValue:
-        """Events can be stored and posts go out: the database is writable and the clock ticks."""
+        """Events can be stored, posts go out, and Owncast is asked (whether it answers or not): the
+        database is writable, the clock ticks and watch makes its rounds.
+        """
         database = "writable"
         try:
             parts.outbox.prove_writable()
         except StorageError as problem:
             database = type(problem).__name__
-        ok = database == "writable" and parts.clock.ticking()
         clock = "ticking" if parts.clock.ticking() else "stuck"
-        return {"ok": ok, "database": database, "clock": clock}, 200 if ok else 503
+        watch = "off"
+        if parts.patrols:
+            stuck = not all(patrol.looking() for patrol in parts.patrols)
+            watch = "stuck" if stuck else "looking"
+        ok = database == "writable" and "stuck" not in (clock, watch)
+        said = {"ok": ok, "database": database, "clock": clock, "watch": watch}
+        return said, 200 if ok else 503
 
     return health

@@ -10,8 +10,10 @@ from flask import Blueprint, Response, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
 from announcer.content import thaw
+from announcer.lateness import lateness
+from announcer.network import Moment
 from announcer.outbox import Shown, StorageError
-from announcer.policy import Broadcast, State
+from announcer.policy import Broadcast, Entry, Rules, State
 from announcer.wiring import Parts
 
 log = structlog.get_logger("announcer.pages")
@@ -28,6 +30,7 @@ STATES = {
     State.WITHDRAWN: "not told",
     State.FAILED: "failed",
     State.UNSURE: "may be posted",
+    State.GONE: "deleted by a person",
 }
 
 
@@ -41,6 +44,7 @@ class Row:
     link: str
     text: str
     reason: str
+    late: str
     tries: int
     next_at: str
 
@@ -77,10 +81,15 @@ def blueprint(parts: Parts) -> Blueprint:
     @pages.get("/")
     def home() -> ResponseReturnValue:
         shows = parts.outbox.history(BROADCASTS)
-        now = datetime.now(UTC)
+        paused = parts.outbox.paused()
+        rules, now = parts.settings.rules, datetime.now(UTC)
         return render_template(
             "home.html",
-            broadcasts=[(_show(show), [_row(post, now) for post in told]) for show, told in shows],
+            paused=paused.strftime("%Y-%m-%d %H:%M UTC") if paused else "",
+            broadcasts=[
+                (_show(show), [_row(show, post, rules, now) for post in told])
+                for show, told in shows
+            ],
             closed={name: why for name, (_, why) in parts.outbox.closed().items()},
             destinations=list(parts.settings.destinations),
             refresh=any(show.live for show, _ in shows),
@@ -123,17 +132,27 @@ def _show(broadcast: Broadcast) -> dict[str, object]:
     }
 
 
-def _row(post: Shown, now: datetime) -> Row:
+def _badge(entry: Entry) -> str:
+    if entry.state in (State.DUE, State.SETTLED) and entry.shown:
+        return "on"
+    if entry.state in (State.SETTLED, State.WITHDRAWN):
+        return "off"
+    return "taken away by a person" if entry.state is State.GONE else STATES[entry.state]
+
+
+def _row(show: Broadcast, post: Shown, rules: Rules, now: datetime) -> Row:
     entry = post.entry
     waits = entry.state is State.DUE and entry.next_at > now
+    badge = entry.moment is Moment.BADGE
     link = post.receipt.url if post.receipt else ""
     return Row(
-        destination=entry.destination,
+        destination=f"{entry.destination} (badge)" if badge else entry.destination,
         state=entry.state.value,
-        words=STATES[entry.state],
+        words=_badge(entry) if badge else STATES[entry.state],
         link=link if link.startswith(("https://", "http://")) else "",
         text=thaw(post.content).text if post.content else "",
         reason=entry.reason,
+        late=lateness(show, post, rules),
         tries=len(post.tries),
         next_at=entry.next_at.strftime("%H:%M:%S UTC") if waits else "",
     )

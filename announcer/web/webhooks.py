@@ -61,6 +61,8 @@ def blueprint(parts: Parts) -> Blueprint:
             event = parse(body, channel, now)
             if event:
                 parts.intake.take(event, now)
+            else:
+                parts.answers.hear(body, channel)
         except MalformedEvent as problem:
             log.warning("webhook", outcome=400, channel=channel, reason=str(problem))
             return Response(f"not an event: {problem}\n", 400, mimetype="text/plain")

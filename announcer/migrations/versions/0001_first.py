@@ -1,4 +1,4 @@
-"""The first schema: events, broadcasts, posts, tries, closed destinations, memory."""
+"""The first schema: events, broadcasts, posts, pictures, tries, closed, memory, switches."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -52,6 +52,11 @@ def upgrade() -> None:
         sa.Column("tries", sa.Integer, nullable=False),
         sa.Column("doubtful_since", sa.Double),
         sa.Column("generation", sa.Integer, nullable=False),
+        sa.Column("edition", sa.Integer, nullable=False),
+        sa.Column("change_at", sa.Double),
+        sa.Column("change_until", sa.Double),
+        sa.Column("patient_until", sa.Double),
+        sa.Column("hush", sa.String(20), nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
         sa.Column("content", sa.Text),
         sa.Column("receipt", sa.Text),
@@ -78,6 +83,14 @@ def upgrade() -> None:
         postgresql_where=sa.text("state = 'sending'"),
     )
     op.create_table(
+        "pictures",
+        sa.Column("digest", sa.String(64), primary_key=True),
+        sa.Column("at", sa.Double, nullable=False),
+        sa.Column("width", sa.Integer, nullable=False),
+        sa.Column("height", sa.Integer, nullable=False),
+        sa.Column("data", sa.LargeBinary, nullable=False),
+    )
+    op.create_table(
         "tries",
         sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("post", sa.String(250), sa.ForeignKey("posts.key"), nullable=False),
@@ -102,4 +115,9 @@ def upgrade() -> None:
         sa.Column("destination", sa.String(100), primary_key=True),
         sa.Column("name", sa.String(100), primary_key=True),
         sa.Column("value", sa.Text, nullable=False),
+    )
+    op.create_table(
+        "switches",
+        sa.Column("name", sa.String(40), primary_key=True),
+        sa.Column("since", sa.Double, nullable=False),
     )
