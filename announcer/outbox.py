@@ -626,7 +626,9 @@ class Outbox:
             shows = [_broadcast(row) for row in connection.execute(newest).mappings()]
             ids = [show.id for show in shows]
             rows = connection.execute(
-                sa.select(posts).where(posts.c.broadcast.in_(ids)).order_by(posts.c.key)
+                sa.select(posts)
+                .where(posts.c.broadcast.in_(ids))
+                .order_by(posts.c.destination, posts.c.moment != Moment.LIVE, posts.c.key)
             )
             told = list(rows.mappings())
             made = connection.execute(

@@ -495,10 +495,10 @@ def test_a_hand_that_tries_it_after_the_end_sets_nothing(act: Act) -> None:
     stage = live(act, network)
     stage.hear(Kind.STOPPED)
     later(stage, hours=1)
-    assert stage.box.retry(f"{show(stage)}/badge/fake", stage.now, stage.now)
+    assert stage.box.retry(f"{show(stage)}/badge/fake", stage.now, stage.now) is None
     later(stage, minutes=1)
     assert network.acts == []
-    assert badge(stage).entry.state is State.WITHDRAWN
+    assert badge(stage).entry.state is State.FAILED
 
 
 # The judgement itself, for what can hardly be staged

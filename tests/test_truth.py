@@ -342,6 +342,14 @@ def test_a_return_takes_the_word_of_the_end_away(act: Act) -> None:
     assert [post.mood.value for post in network.visible] == ["live"]
 
 
+def test_history_tells_the_start_before_its_end(act: Act) -> None:
+    stage = live(act, Answering())
+    stage.hear(Kind.STOPPED)
+    later(stage, minutes=10)
+    [(_, told)] = stage.box.history(1)
+    assert [post.entry.moment.value for post in told] == ["live", "ended"]
+
+
 def test_a_return_before_the_word_of_the_end_withdraws_it(act: Act) -> None:
     network = Answering()
     stage = live(act, network)
