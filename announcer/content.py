@@ -75,7 +75,7 @@ class Content:
             card=self.card,
             began_at=self.began_at,
             worded_at=self.worded_at,
-            wire_key=f"{entry.key}#{entry.generation}",
+            wire_key=f"{entry.key}#{entry.generation}" + f".{entry.edition}" * bool(entry.edition),
             doubtful_since=entry.doubtful_since,
         )
 

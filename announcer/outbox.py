@@ -689,11 +689,16 @@ def _change_ours(names: frozenset[str]) -> sa.Update:
     if "state" in names:
         # Intake's, which came meanwhile, before one that we bring.
         at = sa.func.coalesce(posts.c.change_at, new.get("change_at", sa.null()))
-        changes = sa.and_(new["state"] == State.SETTLED, at.is_not(None))
+        # One that was refused is no reason to keep to what is not true any more.
+        refused = sa.and_(
+            new["state"] == State.FAILED, new["shown"].is_not(None), posts.c.moment == Moment.LIVE
+        )
+        done = sa.or_(new["state"] == State.SETTLED, refused)
+        changes = sa.and_(done, at.is_not(None))
         new["state"], new["next_at"], new["change_at"] = (
             sa.case((changes, State.DUE), else_=new["state"]),
             sa.case((changes, at), else_=new["next_at"]),
-            sa.case((new["state"] == State.SETTLED, None), else_=posts.c.change_at),
+            sa.case((done, None), else_=posts.c.change_at),
         )
     return (
         sa.update(posts)

@@ -425,7 +425,8 @@ def _follow_end(entry: Entry, decision: Decision, manners: Manners) -> Entry:
                 reason="",
             )
             return _new_edition(again) if entry.state is State.SETTLED else again
-        return entry
+        on_its_way = entry.state in (State.DUE, State.SENDING)
+        return _end_once_more(entry, at) if on_its_way and entry.wanted is None else entry
     if decision.speak_at is None:
         return entry
     back = replace(entry, wanted=None)
@@ -436,6 +437,18 @@ def _follow_end(entry: Entry, decision: Decision, manners: Manners) -> Entry:
     if entry.state is State.DUE:
         return replace(back, state=State.WITHDRAWN, reason="the stream came back")
     return entry
+
+
+def _end_once_more(entry: Entry, at: datetime) -> Entry:
+    """The word of the end, which was about to be taken away for a return that is over by now."""
+    over = replace(entry, wanted=Moment.ENDED)
+    if entry.shown is None:
+        return replace(over, change_at=None)
+    if entry.state is State.DUE and entry.tries == 0:
+        return replace(over, state=State.SETTLED, reason="")
+    # It may be gone by now: that is finished first, and then it is said again.
+    until = at + CHANGE
+    return _new_edition(replace(over, change_at=at, change_until=until, until=until))
 
 
 def _change(entry: Entry, at: datetime) -> Entry:
@@ -469,7 +482,8 @@ def next_step(entry: Entry, repeat: Repeat, now: datetime) -> Step:
     if entry.shown is not None:
         if now > (entry.change_until or entry.until):
             return Step.GIVE_UP
-        return Step.REMOVE if entry.wanted is None else Step.REVISE
+        gone = entry.wanted is None or entry.moment is Moment.ENDED  # which is never edited
+        return Step.REMOVE if gone else Step.REVISE
     findable = repeat in (Repeat.FINDABLE, Repeat.WINDOW)
     wanted = entry.wanted is entry.moment
     if entry.doubtful_since is not None and findable:
@@ -547,7 +561,8 @@ def settled(entry: Entry) -> Entry:
 
 def changed(entry: Entry) -> Entry:
     """*entry* once what is up is what was wanted."""
-    return replace(entry, state=State.SETTLED, shown=entry.wanted, reason="")
+    shown = None if entry.moment is Moment.ENDED else entry.wanted
+    return replace(entry, state=State.SETTLED, shown=shown, reason="")
 
 
 def withdrawn(entry: Entry, reason: str) -> Entry:
