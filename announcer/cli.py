@@ -196,6 +196,8 @@ def history(broadcasts: int, as_json: bool) -> None:
         state = "live" if show.live else "ended"
         title = wire.plain(show.title or show.name)  # whose, nobody knows: a terminal obeys some
         click.echo(f"{show.began:%Y-%m-%d %H:%M}  {state}  {show.id}  {title}")
+        if not told:
+            click.echo("  nobody was told: it began too long ago, or no destination was configured")
         for post in told:
             link = post.receipt.url if post.receipt else ""
             late = lateness(show, post, settings.rules)

@@ -16,7 +16,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from announcer import policy
+from announcer import policy, wiring
 from announcer import wire as door
 from announcer.cli import main
 from announcer.events import Event, Kind
@@ -387,6 +387,16 @@ def test_preview_says_which_template_was_used_and_what_is_wrong_with_yours(run: 
 
 
 # history and retry
+
+
+def test_history_says_why_nobody_was_told(run: Run) -> None:
+    alone = {name: value for name, value in ONE.items() if not name.startswith("DISCORD")}
+    box = wiring.open_outbox(wiring.read(alone))
+    at = datetime(2026, 9, 12, 19, tzinfo=UTC)
+    show = policy.Broadcast("b1", "default", began=at, since=at, seen=at)
+    with box.transaction() as stored:
+        stored.put_broadcast(show)
+    assert "  nobody was told: it began too long ago" in run("history", **alone).stdout
 
 
 def test_history_tells_what_was_posted_where_or_why_not(run: Run, home: House) -> None:

@@ -15,6 +15,7 @@ from announcer.demo import Town
 from tests.servers.pds import BlueskyAccount
 from tests.servers.snac import FediverseAccount
 from tests.service import SECONDS, Service
+from tests.town import Town as Others
 
 LIVE, OVER = "is live", re.compile(r"was live|is over")
 NAME = "Kestrel Workshop"
@@ -28,6 +29,7 @@ class Evening:
     bluesky: BlueskyAccount
     fediverse: FediverseAccount
     town: Town
+    x: Others
     seen: list[dict[str, list[str]]] = field(default_factory=list)
 
     def tell(self, what: str, title: str) -> None:
@@ -72,10 +74,11 @@ class Evening:
 def evening(
     tmp_path: Path, bluesky_account: BlueskyAccount, fediverse_account: FediverseAccount
 ) -> Iterator[Evening]:
-    town = Town()
+    town, x = Town(), Others()
     service = Service(
         tmp_path,
         {
+            **x.settings("x"),
             "ANNOUNCER_HOLD": "1s",
             "ANNOUNCER_GRACE": "3s",
             "ANNOUNCER_POLL": "0s",
@@ -89,9 +92,10 @@ def evening(
             "OWNCAST_ACCESS_TOKEN": "a-made-up-token",
         },
     )
-    yield Evening(service, bluesky_account, fediverse_account, town)
+    yield Evening(service, bluesky_account, fediverse_account, town, x)
     service.stop()
     town.close()
+    x.close()
 
 
 def test_an_evening_with_titles_drops_a_return_and_an_end(evening: Evening) -> None:
@@ -143,6 +147,8 @@ def test_an_evening_with_titles_drops_a_return_and_an_end(evening: Evening) -> N
     assert len(final["fediverse"]) == len(final["discord"]) == 1
     assert len(final["bluesky"]) == 2
     assert len(evening.chat()) == 1
+    [tweet] = evening.x.visible
+    assert "Drawers" in tweet.text, "X shows no edits, and an answer there is refused: it is left"
 
 
 def ended(shown: dict[str, list[str]]) -> bool:
