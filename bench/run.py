@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from announcer import rehearsal
-from tests.service import SECRET, Service
+from tests.running import SECRET, Service
 
 SECRET_FREE = {"ANNOUNCER_LOG_LEVEL": "error", "ANNOUNCER_HOLD": "0s", "ANNOUNCER_RESUME": "0s"}
 

@@ -18,7 +18,7 @@ from werkzeug.test import TestResponse
 from announcer import logs, outbox, wiring
 from announcer.web import create_app
 from announcer.wiring import Parts
-from tests.service import SECRET
+from tests.running import SECRET
 
 MUSIC_SECRET = "another-secret-for-the-music-channel"
 MUSIC_TOKEN = "a-token-of-the-music-channel"

@@ -33,8 +33,8 @@ from announcer.policy import Broadcast, Decision, Entry, State
 from announcer.web.pages import _row
 from tests.conftest import Wire, read_timeout
 from tests.fakes import NOW, Harmless, Stage, Turn, wait_until
+from tests.running import Service, payload
 from tests.servers.pds import BlueskyAccount
-from tests.service import Service, payload
 from tests.test_bluesky import CREATE, PUT, session
 from tests.test_mastodon import HOME, OUT_OF_SCOPE
 

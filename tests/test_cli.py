@@ -26,7 +26,7 @@ from announcer.policy import Entry, State
 from announcer.web.server import Server
 from tests.conftest import Wire, refused
 from tests.house import DISCORD, ONE, TOKEN, House, house, own_logging
-from tests.service import SECRET, Service
+from tests.running import SECRET, Service
 from tests.test_pages import become, begin
 
 Run = Callable[..., Result]

@@ -12,9 +12,9 @@ import pytest
 
 from announcer import rehearsal
 from announcer.demo import Town
+from tests.running import SECONDS, Service
 from tests.servers.pds import BlueskyAccount
 from tests.servers.snac import FediverseAccount
-from tests.service import SECONDS, Service
 from tests.town import Town as Others
 
 LIVE, OVER = "is live", re.compile(r"was live|is over")

@@ -11,7 +11,7 @@ import pytest
 from announcer import outbox, patrol, scheduler
 from tests.conftest import Wire, refused
 from tests.house import ONE, Breakage, House, house, locked, read_only, table_gone
-from tests.service import payload
+from tests.running import payload
 from tests.test_pages import EVERY_SECRET
 
 

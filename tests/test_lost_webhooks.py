@@ -19,7 +19,7 @@ from announcer.outbox import Shown, StorageError
 from announcer.policy import Broadcast
 from announcer.wiring import Parts
 from tests.fakes import event, wait_until
-from tests.service import SECRET
+from tests.running import SECRET
 
 POLL, HOLD, GRACE = (timedelta(seconds=part) for part in (0.2, 0.3, 0.4))
 ROUNDS = 8

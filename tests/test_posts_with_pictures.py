@@ -42,9 +42,9 @@ from announcer.policy import Sight
 from announcer.watch import About
 from tests.conftest import Sent, Wire
 from tests.fakes import Camera, Fake, Harmless, Lookout, Stage
+from tests.running import Service, payload
 from tests.servers.pds import BlueskyAccount
 from tests.servers.snac import FediverseAccount
-from tests.service import Service, payload
 
 
 def jpeg(colour: str) -> Picture:

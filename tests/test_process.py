@@ -14,7 +14,7 @@ import requests
 from announcer import rehearsal
 from announcer.outbox import Shown
 from tests.fakes import open_box, wait_until
-from tests.service import Service
+from tests.running import Service
 from tests.town import Town
 
 SOCIAL = ("mastodon", "bluesky", "x", "discord")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.running import Service, payload
 from tests.servers.pds import BlueskyAccount
 from tests.servers.snac import FediverseAccount
-from tests.service import Service, payload
 
 STREAM = "https://live.kestrel.example"
 TITLE = "Fitting a dovetail drawer"

@@ -16,7 +16,7 @@ from announcer.events import Status
 from announcer.policy import Sight
 from announcer.watch import PATIENCE, About, Watch
 from tests.conftest import Problem, Wire, connect_timeout, read_timeout, refused, reset
-from tests.service import PAYLOADS
+from tests.running import PAYLOADS
 
 HOME = "https://live.kestrel.example"
 ABOUT = About(

@@ -38,7 +38,7 @@ from tests.house import (
     seal,
     table_gone,
 )
-from tests.service import PAYLOADS, SECRET, Service, payload
+from tests.running import PAYLOADS, SECRET, Service, payload
 
 START = payload("0.3-stream-started")
 VECTOR = json.loads((PAYLOADS / "0.3-signature-vector.json").read_text("utf-8"))
