@@ -237,15 +237,13 @@ class Delivery:
         return None if held is entry else held
 
     def _why_not(self, claim: Claim, network: Network) -> str:
-        """Why nothing may be sent to this destination now; empty if it may."""
-        if claim.closed and claim.closed[0] == fingerprint(network):
-            return f"closed until its credentials change: {claim.closed[1]}"
-        budget = network.daily_posts
-        if budget is not None:
+        """Why nothing may be put up at this destination now; empty if it may."""
+        shut, budget = _closed(claim, network), network.daily_posts
+        if not shut and budget is not None:
             spent = self._outbox.published_since(claim.entry.destination, _now() - DAY)
             if spent >= budget:
                 return f"the budget of {budget} posts a day is spent"
-        return ""
+        return shut
 
     def _wait(self, claim: Claim) -> datetime | None:
         """Until when to wait before telling, None to tell now. Raises NotLive or NotTold."""
@@ -276,7 +274,7 @@ class Delivery:
     def _change(self, claim: Claim, network: Network, step: Step) -> None:
         """Edit what is up, or take it away. Both are harmless to repeat."""
         entry, receipt = claim.entry, claim.receipt
-        reason = self._why_not(claim, network)
+        reason = _closed(claim, network)
         if reason:
             return self._finish(claim, policy.postponed(entry, reason, _now()))
         if receipt is None or claim.content is None:
@@ -325,8 +323,8 @@ class Delivery:
         card = self._composer.card(claim.broadcast, self._channel(entry))
         what: Try | None = None
         try:
-            if claim.closed and claim.closed[0] == fingerprint(network):
-                raise TryLater(f"closed until its credentials change: {claim.closed[1]}")
+            if shut := _closed(claim, network):
+                raise TryLater(shut)
             if not self._outbox.freeze(claim, None, begun):
                 log.warning("lost", post=entry.key, reason="the lease ended before it was sent")
                 return None
@@ -515,6 +513,13 @@ def fingerprint(network: Network) -> str:
 
 def _try(begun: datetime, step: str, outcome: str, reason: str = "") -> Try:
     return Try(begun, max(0.0, (_now() - begun).total_seconds()), step, outcome, reason)
+
+
+def _closed(claim: Claim, network: Network) -> str:
+    """Why nothing at all may be sent to a destination; empty if it is open."""
+    if claim.closed and claim.closed[0] == fingerprint(network):
+        return f"closed until its credentials change: {claim.closed[1]}"
+    return ""
 
 
 def _overtaken(entry: Entry) -> str:

@@ -279,7 +279,7 @@ def answer_to(
     _connection.heard = answers
     try:
         call()
-    except Exception as problem:
+    except Exception as problem:  # of any class, see above; what is no answer is raised again
         if answers:
             raise meaning(answers[-1]) from None
         for cause in (problem, problem.__context__):  # Mastodon.py hides it there

@@ -597,6 +597,7 @@ def test_a_pin_that_is_there_already_is_a_success(wire: Wire) -> None:
     wire.answers(422, {"error": "Duplicate record"})
     wire.always("GET", "/api/v1/statuses/7", 200, {"id": "7", "pinned": True})
     mastodon().shine(STATUS, CARD, AT, again=False)
+    assert [sent.request.method for sent in wire.sent] == ["POST", "GET"], "it looks, once"
 
 
 @pytest.mark.parametrize(
@@ -634,6 +635,7 @@ def test_a_pin_without_an_answer_may_be_there(wire: Wire) -> None:
 def test_nothing_is_left_to_unpin_of_a_deleted_post(wire: Wire) -> None:
     wire.answers(404, {"error": "Record not found"})
     mastodon().dim(STATUS, CARD)
+    assert [sent.path for sent in wire.sent] == ["/api/v1/statuses/7/unpin"], "and asks no more"
 
 
 # Bluesky

@@ -299,6 +299,15 @@ def test_an_end_that_can_not_be_told_for_a_day_is_given_up_with_its_reason(act: 
     assert stage.told() == ("failed", "too late to change it: 503 away")
 
 
+@pytest.mark.parametrize("ending", ["edit", "remove"])
+def test_an_end_costs_no_post_of_the_days_budget(act: Act, ending: Any) -> None:
+    network = Wall(budget=1, when_ended=ending)
+    stage = live(act, network)
+    stage.hear(Kind.STOPPED)
+    later(stage, minutes=6)
+    assert network.changes == [ending]
+
+
 # Returns
 
 
