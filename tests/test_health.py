@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from announcer import outbox, patrol, scheduler
+from announcer.outbox import database
 from tests.conftest import Wire, refused
 from tests.house import ONE, Breakage, House, house, locked, read_only, table_gone
 from tests.running import payload
@@ -18,9 +19,9 @@ from tests.test_pages import EVERY_SECRET
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     """One that waits 0.1 s for a locked database, instead of 10."""
-    patient = [pragma for pragma in outbox.PRAGMAS if not pragma.startswith("busy_timeout")]
-    monkeypatch.setattr(outbox, "PRAGMAS", (*patient, "busy_timeout=100"))
-    monkeypatch.setattr(outbox, "TURN", 0.1)
+    patient = [pragma for pragma in database.PRAGMAS if not pragma.startswith("busy_timeout")]
+    monkeypatch.setattr(database, "PRAGMAS", (*patient, "busy_timeout=100"))
+    monkeypatch.setattr(database, "TURN", 0.1)
     with house(tmp_path) as made:
         yield made
 

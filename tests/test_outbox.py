@@ -19,7 +19,7 @@ from alembic import op
 from announcer import migrations, outbox, policy
 from announcer.migrations import SchemaTooNew
 from announcer.network import Moment, Receipt
-from announcer.outbox import LEASE, Claim, DestinationMemory, Outbox, StorageError, Try
+from announcer.outbox import LEASE, Claim, DestinationMemory, Outbox, StorageError, Try, database
 from announcer.policy import Broadcast, Entry, Hush, State
 from tests.fakes import NOW, event, open_box
 
@@ -461,8 +461,8 @@ def test_two_writers_wait_for_each_other(box: Outbox, file: Path) -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    pragmas = [p for p in outbox.PRAGMAS if "busy" not in p]
-    monkeypatch.setattr(outbox, "PRAGMAS", [*pragmas, "busy_timeout=20"])
+    pragmas = [p for p in database.PRAGMAS if "busy" not in p]
+    monkeypatch.setattr(database, "PRAGMAS", [*pragmas, "busy_timeout=20"])
 
 
 def test_a_lock_that_stays_is_a_storage_error_and_is_over_when_it_is(

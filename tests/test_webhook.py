@@ -20,7 +20,7 @@ import pytest
 import requests
 import structlog
 
-from announcer import outbox
+from announcer.outbox import database
 from announcer.web import webhooks
 from announcer.web.webhooks import LARGEST
 from tests.conftest import Wire
@@ -455,8 +455,8 @@ def test_100_repeats_at_once_are_one_broadcast(home: House, name: str) -> None:
 def test_what_can_not_be_stored_is_not_thanked_for_and_nothing_must_be_restarted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, breakage: Breakage
 ) -> None:
-    patient = [pragma for pragma in outbox.PRAGMAS if not pragma.startswith("busy_timeout")]
-    monkeypatch.setattr(outbox, "PRAGMAS", (*patient, "busy_timeout=100"))
+    patient = [pragma for pragma in database.PRAGMAS if not pragma.startswith("busy_timeout")]
+    monkeypatch.setattr(database, "PRAGMAS", (*patient, "busy_timeout=100"))
     big = start(name="n" * 2000, streamTitle="t" * 2000, summary="s" * 2000)
     with house(tmp_path) as home:
         before = home.stored()

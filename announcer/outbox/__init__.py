@@ -1,0 +1,33 @@
+"""The durable middle: events, broadcasts, posts and what became of them. All SQL of the project.
+
+SQLite or PostgreSQL, through SQLAlchemy Core. `schema` has the tables, `database` the connections,
+`records` what a row means; `arrivals` is intake's side, `claims` delivery's,
+`accounts` what is kept of a destination, `desk` the operator's side.
+"""
+
+from announcer.outbox.accounts import Accounts, DestinationMemory
+from announcer.outbox.arrivals import Arrivals, Transaction
+from announcer.outbox.claims import LEASE, Claims
+from announcer.outbox.database import BadAddress, StorageError, connect
+from announcer.outbox.desk import Desk
+from announcer.outbox.records import Claim, Shown, Try
+from announcer.outbox.schema import HEAD, schema
+
+__all__ = [
+    "HEAD",
+    "LEASE",
+    "BadAddress",
+    "Claim",
+    "DestinationMemory",
+    "Outbox",
+    "Shown",
+    "StorageError",
+    "Transaction",
+    "Try",
+    "connect",
+    "schema",
+]
+
+
+class Outbox(Arrivals, Claims, Accounts, Desk):
+    """The one door to the database. Every method is one transaction, but for `transaction`."""

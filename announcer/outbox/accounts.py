@@ -1,0 +1,67 @@
+"""What is kept of each destination: whether it is closed, what it spent, what it remembers."""
+
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from announcer.outbox.database import Database
+from announcer.outbox.schema import closed, memory, tries
+
+
+class Accounts(Database):
+    """What delivery must know of a destination before it sends anything there."""
+
+    def published_since(self, destination: str, since: datetime) -> int:
+        """How many tries to publish there are on record."""
+        query = sa.select(sa.func.count()).where(
+            tries.c.destination == destination,
+            tries.c.at >= since.timestamp(),
+            tries.c.step == "publish",
+        )
+        with self.reading() as connection:
+            return connection.scalar(query) or 0
+
+    def close(self, destination: str, credentials: str, reason: str, now: datetime) -> None:
+        """Send nothing there until its *credentials* (a fingerprint) change."""
+        with self.writing() as connection:
+            connection.execute(sa.delete(closed).where(closed.c.destination == destination))
+            connection.execute(
+                sa.insert(closed).values(
+                    destination=destination,
+                    credentials=credentials,
+                    at=now.timestamp(),
+                    reason=reason,
+                )
+            )
+
+    def reopen(self, destination: str) -> None:
+        with self.writing() as connection:
+            connection.execute(sa.delete(closed).where(closed.c.destination == destination))
+
+    def closed(self) -> dict[str, tuple[str, str]]:
+        """Closed destinations: the fingerprint of their credentials, and why."""
+        with self.reading() as connection:
+            rows = connection.execute(sa.select(closed)).mappings()
+            return {row["destination"]: (row["credentials"], row["reason"]) for row in rows}
+
+
+class DestinationMemory:
+    """The Memory of one destination, kept in the database."""
+
+    def __init__(self, database: Database, destination: str) -> None:
+        self._database, self._destination = database, destination
+
+    def get(self, name: str) -> str | None:
+        query = sa.select(memory.c.value).where(
+            memory.c.destination == self._destination, memory.c.name == name
+        )
+        with self._database.reading() as connection:
+            return connection.scalar(query)
+
+    def put(self, name: str, value: str) -> None:
+        mine = sa.and_(memory.c.destination == self._destination, memory.c.name == name)
+        with self._database.writing() as connection:
+            connection.execute(sa.delete(memory).where(mine))
+            connection.execute(
+                sa.insert(memory).values(destination=self._destination, name=name, value=value)
+            )

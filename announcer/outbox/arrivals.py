@@ -1,0 +1,125 @@
+"""Intake's side of the outbox: what Owncast told, what it means, and the posts that follow."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from announcer.events import Event, Kind
+from announcer.outbox.database import Database
+from announcer.outbox.desk import SWITCH
+from announcer.outbox.records import broadcast_of, entry_of, epoch, upsert, values_of, when
+from announcer.outbox.schema import PAUSE, broadcasts, events, posts
+from announcer.policy import REORDERED, Broadcast, Entry, Past
+
+# Built once: to build a statement takes SQLAlchemy longer than SQLite takes to run it, and these
+# stand between Owncast and its answer.
+_KNOWN = sa.select(events.c.id).where(
+    events.c.channel == sa.bindparam("channel"), events.c.id == sa.bindparam("id")
+)
+_NEWEST = (
+    sa.select(broadcasts)
+    .where(broadcasts.c.channel == sa.bindparam("channel"))
+    .order_by(broadcasts.c.began.desc())
+    .limit(1)
+    .with_for_update()
+)
+_STOPPED = sa.and_(events.c.channel == sa.bindparam("channel"), events.c.kind == Kind.STOPPED)
+_LAST_STOP = (
+    sa.select(events.c.stamp, events.c.at)
+    .where(
+        _STOPPED,
+        events.c.at
+        >= sa.select(sa.func.max(events.c.at)).where(_STOPPED).scalar_subquery()
+        - REORDERED.total_seconds(),
+    )
+    .order_by(events.c.stamp.desc().nulls_last(), events.c.at.desc())
+    .limit(1)
+)
+_ENTRIES = sa.select(posts).where(posts.c.broadcast == sa.bindparam("id")).with_for_update()
+_ADD = sa.insert(events)
+
+
+class Transaction:
+    """What intake does in one transaction."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def knows(self, event: Event) -> bool:
+        same = {"channel": event.channel, "id": event.id}
+        return self._connection.execute(_KNOWN, same).first() is not None
+
+    def past(self, channel: str) -> Past:
+        row = self._connection.execute(_NEWEST, {"channel": channel}).mappings().one_or_none()
+        stop = self._connection.execute(_LAST_STOP, {"channel": channel}).one_or_none()
+        return Past(
+            broadcast_of(row) if row else None,
+            when(stop.stamp) if stop else None,
+            when(stop.at) if stop else None,
+        )
+
+    def add(self, event: Event, because: str, broadcast: str | None) -> None:
+        values = {
+            "channel": event.channel,
+            "id": event.id,
+            "kind": event.kind,
+            "at": event.at.timestamp(),
+            "stamp": epoch(event.stamp),
+            "title": event.title,
+            "because": because,
+            "broadcast": broadcast,
+        }
+        self._connection.execute(_ADD, values)
+
+    def put_broadcast(self, broadcast: Broadcast) -> None:
+        """A new one, or what changed of a known one."""
+        statement = upsert(broadcasts, "id", Broadcast, self._connection.dialect.name)
+        self._connection.execute(statement, values_of(broadcast))
+
+    def paused(self) -> bool:
+        return self._connection.scalar(SWITCH, {"name": PAUSE}) is not None
+
+    def entries(self, broadcast: str) -> list[Entry]:
+        rows = self._connection.execute(_ENTRIES, {"id": broadcast}).mappings()
+        return [entry_of(row) for row in rows]
+
+    def put_entries(self, entries: Sequence[Entry], now: datetime) -> None:
+        """New posts, or what changed of known ones."""
+        if entries:
+            statement = upsert(posts, "key", Entry, self._connection.dialect.name)
+            more = {"changed": now.timestamp(), "lease_until": 0}
+            self._connection.execute(statement, [values_of(entry) | more for entry in entries])
+
+
+class Arrivals(Database):
+    """What intake and watch store."""
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Everything inside is stored together, on disk, or not at all."""
+        with self.writing() as connection:
+            yield Transaction(connection)
+
+    def past(self, channel: str) -> Past:
+        """What is known of a channel, for who only looks: to decide, ask within a transaction."""
+        with self.reading() as connection:
+            return Transaction(connection).past(channel)
+
+    def sighted(self, broadcast: str, now: datetime, viewers: int | None) -> None:
+        """It was live *now*, seen by so many. Changes nothing of one that has stopped."""
+        peak = sa.func.coalesce(broadcasts.c.peak_viewers, 0)
+        statement = (
+            sa.update(broadcasts)
+            .where(broadcasts.c.id == broadcast, broadcasts.c.stopped.is_(None))
+            .where(broadcasts.c.seen < now.timestamp())
+            .values(
+                seen=now.timestamp(),
+                peak_viewers=sa.case(
+                    (peak < (viewers or 0), viewers), else_=broadcasts.c.peak_viewers
+                ),
+            )
+        )
+        with self.writing() as connection:
+            connection.execute(statement)

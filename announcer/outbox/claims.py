@@ -1,0 +1,335 @@
+"""Delivery's side of the outbox: what is due is claimed, and what became of it is stored."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from announcer.network import Moment, Picture, Receipt
+from announcer.outbox.database import Database
+from announcer.outbox.records import (
+    Claim,
+    Try,
+    broadcast_of,
+    entry_of,
+    epoch,
+    receipt_of,
+    values_of,
+    when,
+)
+from announcer.outbox.schema import broadcasts, closed, pictures, posts, tries
+from announcer.policy import Entry, Hush, State
+
+LEASE = timedelta(minutes=5)
+"""How long a try may be on its way: more than all time limits of one try together."""
+
+_STOPPED_AT = (
+    sa.select(broadcasts.c.stopped).where(broadcasts.c.id == sa.bindparam("id")).with_for_update()
+)
+_ADD_TRY = sa.insert(tries)
+
+
+class Claims(Database):
+    """What delivery does, one claim at a time."""
+
+    def claim(self, owner: str, now: datetime, limit: int) -> list[Claim]:
+        """Posts that are due, at most one for each destination, and none where one is on its way.
+        A badge lets every post go first.
+
+        They are `sending` from now on, and ours for LEASE.
+        """
+        due, other = posts.alias("due"), posts.alias("other")
+        sending = sa.select(posts.c.destination).where(posts.c.state == State.SENDING)
+        earlier = sa.select(other.c.key).where(
+            other.c.state == State.DUE,
+            other.c.next_at <= now.timestamp(),
+            other.c.destination == due.c.destination,
+            _turn(other) < _turn(due),
+        )
+        first = (
+            sa.select(due.c.key)
+            .where(due.c.state == State.DUE, due.c.next_at <= now.timestamp())
+            .where(due.c.destination.not_in(sending), ~earlier.exists())
+            .order_by(due.c.next_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+            .cte("first")
+        )
+        statement = (
+            sa.update(posts)
+            .where(posts.c.key.in_(sa.select(first.c.key)))
+            .values(
+                state=State.SENDING,
+                owner=owner,
+                lease_until=(now + LEASE).timestamp(),
+                left_at=None,
+                tries=posts.c.tries + 1,
+            )
+            .returning(posts)
+        )
+        with self.writing() as connection:
+            return _claims(connection, connection.execute(statement).mappings().all())
+
+    def abandoned(self, owner: str, now: datetime) -> list[Claim]:
+        """Posts whose lease ran out, now claimed by *owner*."""
+        late = sa.and_(posts.c.state == State.SENDING, posts.c.lease_until < now.timestamp())
+        statement = (
+            sa.update(posts)
+            .where(late)
+            .values(owner=owner, lease_until=(now + LEASE).timestamp())
+            .returning(posts)
+        )
+        with self.reading() as connection:
+            if connection.execute(sa.select(posts.c.key).where(late).limit(1)).first() is None:
+                return []
+        with self.writing() as connection:
+            return _claims(connection, connection.execute(statement).mappings().all())
+
+    def freeze(
+        self, claim: Claim, content: str | None, left: datetime, picture: Picture | None = None
+    ) -> bool:
+        """Store what is about to leave; None keeps what is stored, for a change that is harmless
+        to repeat. False if the post is no longer ours: send nothing then.
+        """
+        if picture:
+            self._keep(picture, left)
+        values: dict[str, Any] = {
+            "left_at": left.timestamp(),
+            "lease_until": (left + LEASE).timestamp(),
+        }
+        if content is not None:
+            values["content"] = content
+        return self._update_ours(claim, values)
+
+    def _keep(self, picture: Picture, now: datetime) -> None:
+        """Before the post that needs it, in a transaction of its own: it may go to waste."""
+        at = now.timestamp()
+        insert = postgresql.insert if self.engine.dialect.name == "postgresql" else sqlite.insert
+        values = {"at": at, "width": picture.width, "height": picture.height, "data": picture.data}
+        statement: sqlite.Insert | postgresql.Insert = insert(pictures)
+        statement = statement.values(digest=picture.digest, **values)
+        with self.writing() as connection:
+            connection.execute(
+                statement.on_conflict_do_update(index_elements=["digest"], set_={"at": at})
+            )
+
+    def picture(self, digest: str) -> Picture | None:
+        """As it was stored, without its description; None if it is not there any more."""
+        query = sa.select(pictures).where(pictures.c.digest == digest)
+        with self.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        return Picture(row.data, row.width, row.height) if row else None
+
+    def store(
+        self,
+        claim: Claim,
+        entry: Entry,
+        now: datetime,
+        what: Try | None,
+        receipt: Receipt | None,
+        content: str | None = None,
+        badge: Entry | None = None,
+    ) -> bool:
+        """What became of a claimed post. False if it is no longer ours, and nothing was stored.
+
+        *what* is None if nothing was tried. What is wanted of the post stays as it is: intake may
+        have changed that meanwhile. If it left a `change_at`, the post is due then as soon as it
+        is settled. *badge* is put beside it, if there is none and the stream is still live.
+        """
+        values: dict[str, Any] = {
+            "state": entry.state,
+            "shown": entry.shown,
+            "next_at": entry.next_at.timestamp(),
+            "tries": entry.tries,
+            "doubtful_since": epoch(entry.doubtful_since),
+            "generation": entry.generation,
+            "patient_until": epoch(entry.patient_until),
+            "hush": entry.hush,
+            "reason": entry.reason,
+            "owner": None,
+            "lease_until": 0,
+            "changed": now.timestamp(),
+        }
+        if entry.moment is Moment.AGAIN:  # the next round of it
+            values |= {"edition": entry.edition, "until": entry.until.timestamp()}
+        if receipt:
+            values["receipt"] = json.dumps(
+                {"id": receipt.id, "url": receipt.url, "extra": dict(receipt.extra)}
+            )
+        if content is not None:
+            values["content"] = content
+        if entry.moment is Moment.BADGE and entry.state is State.SETTLED:
+            values["change_at"] = epoch(entry.change_at)
+        return self._update_ours(claim, values, what, badge)
+
+    def _update_ours(
+        self,
+        claim: Claim,
+        values: Mapping[str, Any],
+        what: Try | None = None,
+        badge: Entry | None = None,
+    ) -> bool:
+        ours = {"our_key": claim.entry.key, "our_owner": claim.owner}
+        new = {f"new_{name}": value for name, value in values.items()}
+        with self.writing() as connection:
+            # The broadcast before its posts, as intake locks them.
+            stopped = badge and connection.execute(_STOPPED_AT, {"id": badge.broadcast}).scalar()
+            changed = connection.execute(_change_ours(frozenset(values)), ours | new)
+            stored = changed.rowcount == 1
+            if stored and badge:
+                _put_badge(connection, badge, over=stopped is not None, now=values["changed"])
+            if stored and values.get("hush") is Hush.TITLE:
+                _judge_again(connection, claim)
+            if stored and what:
+                made = {
+                    "post": claim.entry.key,
+                    "destination": claim.entry.destination,
+                    "at": what.at.timestamp(),
+                    "took": what.took,
+                    "step": what.step,
+                    "outcome": what.outcome,
+                    "reason": what.reason,
+                }
+                connection.execute(_ADD_TRY, made)
+        return stored
+
+    def announced(self, broadcast: str) -> list[tuple[Entry, Receipt | None]]:
+        """Every post that tells of its start, up or not, in the order of their keys."""
+        query = sa.select(posts).where(
+            posts.c.broadcast == broadcast, posts.c.moment == Moment.LIVE
+        )
+        with self.reading() as connection:
+            rows = connection.execute(query.order_by(posts.c.key)).mappings().all()
+        return [(entry_of(row), receipt_of(row)) for row in rows]
+
+    def next_due(self) -> datetime | None:
+        """When the next post can be claimed, or the next lease ends; None if nothing waits."""
+        sending = sa.select(posts.c.destination).where(posts.c.state == State.SENDING)
+        due = sa.select(sa.func.min(posts.c.next_at)).where(
+            posts.c.state == State.DUE, posts.c.destination.not_in(sending)
+        )
+        lease = sa.select(sa.func.min(posts.c.lease_until)).where(posts.c.state == State.SENDING)
+        with self.reading() as connection:
+            found = [connection.scalar(due), connection.scalar(lease)]
+        times = [time for time in found if time is not None]
+        return when(min(times)) if times else None
+
+
+@lru_cache
+def _change_ours(names: frozenset[str]) -> sa.Update:
+    """Change these columns of a post that is still `our_owner`'s."""
+    new: dict[str, Any] = {
+        name: sa.bindparam(f"new_{name}", type_=posts.c[name].type) for name in names
+    }
+    if "state" in names:
+        # Intake's, which came meanwhile, before one that we bring.
+        at = sa.func.coalesce(posts.c.change_at, new.get("change_at", sa.null()))
+        # One that was refused is no reason to keep to what is not true any more.
+        refused = sa.and_(
+            new["state"] == State.FAILED, new["shown"].is_not(None), posts.c.moment == Moment.LIVE
+        )
+        done = sa.or_(new["state"] == State.SETTLED, refused)
+        changes = sa.and_(done, at.is_not(None))
+        new["state"], new["next_at"], new["change_at"] = (
+            sa.case((changes, State.DUE), else_=new["state"]),
+            sa.case((changes, at), else_=new["next_at"]),
+            sa.case((done, None), else_=posts.c.change_at),
+        )
+    return (
+        sa.update(posts)
+        .where(
+            posts.c.key == sa.bindparam("our_key"),
+            posts.c.owner == sa.bindparam("our_owner"),
+            posts.c.state == State.SENDING,
+        )
+        .values(new)
+    )
+
+
+def _turn(post: sa.FromClause) -> sa.Tuple:
+    """What the posts of a destination are ordered by."""
+    last = sa.case((post.c.moment == Moment.BADGE, 1), else_=0)
+    return sa.tuple_(last, post.c.next_at, post.c.key)
+
+
+def _put_badge(connection: sa.Connection, badge: Entry, *, over: bool, now: float) -> None:
+    """A new one, or one that was off and is due again; not if it is *over* by now, nor where a
+    person took it away.
+    """
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement: sqlite.Insert | postgresql.Insert = insert(posts)
+    if over:
+        reason = "the stream stopped before it was set"
+        badge = replace(badge, state=State.WITHDRAWN, wanted=None, reason=reason)
+        statement = statement.on_conflict_do_nothing(index_elements=["key"])
+    else:
+        names = ("state", "wanted", "next_at", "until", "tries", "change_at", "reason", "changed")
+        statement = statement.on_conflict_do_update(
+            index_elements=["key"],
+            set_={name: statement.excluded[name] for name in names},
+            where=posts.c.state.not_in((State.SENDING, State.GONE)),
+        )
+    connection.execute(statement, values_of(badge) | {"changed": now, "lease_until": 0})
+
+
+def _claims(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> list[Claim]:
+    """With everything else that delivery needs, in three questions however many they are."""
+    if not rows:
+        return []
+    names = {row["destination"] for row in rows}
+    shows = connection.execute(
+        sa.select(broadcasts).where(broadcasts.c.id.in_({row["broadcast"] for row in rows}))
+    ).mappings()
+    show_of = {show["id"]: broadcast_of(show) for show in shows}
+    shut = connection.execute(sa.select(closed).where(closed.c.destination.in_(names))).mappings()
+    closed_of = {row["destination"]: (row["credentials"], row["reason"]) for row in shut}
+    older = posts.alias("older")
+    newest = (
+        sa.select(older.c.content)
+        .where(older.c.destination == posts.c.destination, older.c.content.is_not(None))
+        .order_by(older.c.changed.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    keys = [row["key"] for row in rows]
+    said = connection.execute(
+        sa.select(posts.c.destination, newest.label("content")).where(posts.c.key.in_(keys))
+    ).mappings()
+    last_of = {row["destination"]: row["content"] for row in said}
+    starts = sa.select(posts).where(
+        posts.c.moment == Moment.LIVE,
+        posts.c.broadcast.in_({row["broadcast"] for row in rows if row["moment"] != Moment.LIVE}),
+    )
+    start_of = {
+        (row["broadcast"], row["destination"]): (entry_of(row), receipt_of(row))
+        for row in connection.execute(starts).mappings()
+    }
+    return [
+        Claim(
+            entry_of(row),
+            row["owner"],
+            row["content"],
+            receipt_of(row),
+            when(row["left_at"]),
+            show_of[row["broadcast"]],
+            last_of[row["destination"]],
+            closed_of.get(row["destination"]),
+            start_of.get((row["broadcast"], row["destination"])),
+        )
+        for row in rows
+    ]
+
+
+def _judge_again(connection: sa.Connection, claim: Claim) -> None:
+    """A post that was held back for a title which is no longer the stream's is due: intake could
+    not free it, since it was on its way.
+    """
+    title = sa.select(broadcasts.c.title).where(broadcasts.c.id == claim.broadcast.id)
+    if connection.scalar(title) != claim.broadcast.title:
+        held = sa.and_(posts.c.key == claim.entry.key, posts.c.state == State.WITHDRAWN)
+        connection.execute(sa.update(posts).where(held).values(state=State.DUE))

@@ -1,0 +1,110 @@
+"""The database itself: SQLite (WAL, full sync, `BEGIN IMMEDIATE`) or PostgreSQL."""
+
+import fcntl
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from announcer.outbox.schema import memory, posts
+from announcer.policy import State
+
+PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000", "foreign_keys=ON")
+"""SQLite: full sync, for in WAL `NORMAL` may lose what was acknowledged; wait 10 s for a writer."""
+TURN = 10.0
+"""Seconds to wait for writers of this process, too: or a lock that lasts would hold up the crowd
+before it one after another, each for 10 s, and every thread of the server with them.
+"""
+
+StorageError = SQLAlchemyError
+"""The database could not do it: full, locked, read-only, away."""
+BadAddress = sa.exc.ArgumentError
+"""A StorageError, too: this can not be the address of a database."""
+
+
+def connect(url: str) -> sa.Engine:
+    """An engine for *url*. A SQLite file is made readable by its owner only: it holds what we
+    know of accounts. Raises StorageError or OSError if the place can not be used.
+    """
+    address = sa.make_url(url)
+    if address.get_backend_name() != "sqlite":
+        return sa.create_engine(address, pool_pre_ping=True, pool_size=8, max_overflow=40)
+    if not address.database or address.database == ":memory:":
+        raise BadAddress("what is promised must survive the process")
+    Path(address.database).parent.mkdir(parents=True, exist_ok=True)
+    os.close(os.open(address.database, os.O_RDWR | os.O_CREAT, 0o600))
+    engine = sa.create_engine(address, pool_size=8, max_overflow=40)
+
+    @sa.event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # transactions are begun below, not by the driver
+        for pragma in PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        # The write lock at once: a read that turns into a write would fail half way with BUSY.
+        reading = connection.get_execution_options().get("reading")
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+class Database:
+    """Who else uses it, and how. Every method of a subclass is one transaction."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+        self._reader = engine.execution_options(reading=True)
+        # SQLite lets its writers sleep in turns that grow to 100 ms: here they queue instead.
+        self._turn = threading.Lock() if engine.dialect.name == "sqlite" else None
+
+    def reading(self) -> AbstractContextManager[sa.Connection]:
+        """A transaction that only reads, and waits for no writer."""
+        return self._reader.begin()
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """A transaction that may write. Raises StorageError if its turn does not come in time."""
+        if self._turn and not self._turn.acquire(timeout=TURN):
+            raise sa.exc.TimeoutError("the writers before this one took too long")
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        finally:
+            if self._turn:
+                self._turn.release()
+
+    def enlist(self) -> None:
+        """Serve this SQLite file from now on, until the process ends, however that happens. If
+        nobody else does, every lease ends at once: its holder is dead. On PostgreSQL only time
+        tells.
+        """
+        file = self.engine.url.database
+        if self.engine.dialect.name != "sqlite" or not file or file == ":memory:":
+            return
+        lock = os.open(f"{file}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._release_all()
+        except BlockingIOError:
+            pass  # somebody serves it, so a lease may be in good hands
+        # Shared by all who serve it, so that whoever starts next sees every one of them. It stays
+        # open: the system ends it with the process.
+        fcntl.flock(lock, fcntl.LOCK_SH)
+
+    def _release_all(self) -> None:
+        with self.writing() as connection:
+            connection.execute(
+                sa.update(posts).where(posts.c.state == State.SENDING).values(lease_until=0)
+            )
+
+    def prove_writable(self) -> None:
+        """Raises StorageError if nothing can be stored now."""
+        with self.writing() as connection:
+            connection.execute(sa.update(memory).where(sa.false()).values(value=""))

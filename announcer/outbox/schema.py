@@ -1,0 +1,134 @@
+"""The tables. `announcer/migrations` makes them; a test compares the two. Times are epoch seconds:
+SQLite gives no time zone back.
+"""
+
+import sqlalchemy as sa
+
+HEAD = "0001"
+"""The schema that this code needs: the newest file in `announcer/migrations/versions`."""
+
+schema = sa.MetaData()
+events = sa.Table(
+    "events",
+    schema,
+    sa.Column("channel", sa.String(100), primary_key=True),
+    sa.Column("id", sa.String(100), primary_key=True),
+    sa.Column("kind", sa.String(40), nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("stamp", sa.Double),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("because", sa.Text, nullable=False),
+    sa.Column("broadcast", sa.String(60)),
+    sa.Index("events_by_time", "channel", "kind", "at"),
+)
+broadcasts = sa.Table(
+    "broadcasts",
+    schema,
+    sa.Column("id", sa.String(60), primary_key=True),
+    sa.Column("channel", sa.String(100), nullable=False),
+    sa.Column("began", sa.Double, nullable=False),
+    sa.Column("since", sa.Double, nullable=False),
+    sa.Column("seen", sa.Double, nullable=False),
+    sa.Column("stopped", sa.Double),
+    sa.Column("stamp", sa.Double),
+    sa.Column("connected", sa.Double),
+    sa.Column("title_stamp", sa.Double),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("summary", sa.Text, nullable=False),
+    sa.Column("peak_viewers", sa.Integer),
+    sa.Index("broadcasts_by_time", "channel", "began"),
+)
+posts = sa.Table(
+    "posts",
+    schema,
+    sa.Column("key", sa.String(250), primary_key=True),
+    sa.Column("broadcast", sa.String(60), sa.ForeignKey("broadcasts.id"), nullable=False),
+    sa.Column("channel", sa.String(100), nullable=False),
+    sa.Column("moment", sa.String(20), nullable=False),
+    sa.Column("destination", sa.String(100), nullable=False),
+    sa.Column("state", sa.String(20), nullable=False),
+    sa.Column("wanted", sa.String(20)),
+    sa.Column("shown", sa.String(20)),
+    sa.Column("next_at", sa.Double, nullable=False),
+    sa.Column("until", sa.Double, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("doubtful_since", sa.Double),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("edition", sa.Integer, nullable=False),
+    sa.Column("change_at", sa.Double),
+    sa.Column("change_until", sa.Double),
+    sa.Column("patient_until", sa.Double),
+    sa.Column("hush", sa.String(20), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("content", sa.Text),
+    sa.Column("receipt", sa.Text),
+    sa.Column("owner", sa.String(60)),
+    sa.Column("lease_until", sa.Double, nullable=False),
+    sa.Column("left_at", sa.Double),
+    sa.Column("changed", sa.Double, nullable=False),
+    sa.Index("posts_by_broadcast", "broadcast"),
+    sa.Index("posts_by_destination", "destination", "changed"),
+    # Small, however long the history: only what is under way.
+    sa.Index(
+        "posts_due",
+        "next_at",
+        sqlite_where=sa.text("state = 'due'"),
+        postgresql_where=sa.text("state = 'due'"),
+    ),
+    # One in flight for each destination, whoever claims.
+    sa.Index(
+        "posts_in_flight",
+        "destination",
+        unique=True,
+        sqlite_where=sa.text("state = 'sending'"),
+        postgresql_where=sa.text("state = 'sending'"),
+    ),
+)
+pictures = sa.Table(
+    "pictures",
+    schema,
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("width", sa.Integer, nullable=False),
+    sa.Column("height", sa.Integer, nullable=False),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+)
+"""Each once, however many posts show it. *at* is when one last left with it."""
+tries = sa.Table(
+    "tries",
+    schema,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("post", sa.String(250), sa.ForeignKey("posts.key"), nullable=False),
+    sa.Column("destination", sa.String(100), nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("took", sa.Double, nullable=False),
+    sa.Column("step", sa.String(40), nullable=False),
+    sa.Column("outcome", sa.String(40), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Index("tries_by_post", "post"),
+    sa.Index("tries_by_destination", "destination", "at"),
+)
+closed = sa.Table(
+    "closed",
+    schema,
+    sa.Column("destination", sa.String(100), primary_key=True),
+    sa.Column("credentials", sa.String(64), nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+)
+memory = sa.Table(
+    "memory",
+    schema,
+    sa.Column("destination", sa.String(100), primary_key=True),
+    sa.Column("name", sa.String(100), primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+switches = sa.Table(
+    "switches",
+    schema,
+    sa.Column("name", sa.String(40), primary_key=True),
+    sa.Column("since", sa.Double, nullable=False),
+)
+"""What the operator switched on; a row that is not there is off."""
+PAUSE = "pause"
