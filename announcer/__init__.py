@@ -21,7 +21,9 @@ so. Read the modules in this order, and you have seen all of it:
     patrol             asks it again and again; what no webhook told becomes an event, too
     content            what a post says, frozen before the first byte leaves
     answers            tells a viewer who asks in chat where the posts are
-    delivery           second half: claim what is due, word it, send it, store what came back
+    delivery           second half: claim what is due, many at once, and let each be tried
+    author             words a claimed post, right before it leaves
+    attempt            one try of it: sent, and what came back stored
     wire               the one door out, and what each failure there means
     networks           one module is one network
 

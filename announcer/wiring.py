@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from announcer import migrations, outbox, wire
 from announcer.answers import Answers
+from announcer.attempt import manners_of
 from announcer.content import Channel, Composer
-from announcer.delivery import Delivery, manners_of
+from announcer.delivery import Delivery
 from announcer.intake import Intake
 from announcer.logs import Redactor
 from announcer.network import Network

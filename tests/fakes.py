@@ -12,8 +12,9 @@ from typing import Any
 from pydantic import PrivateAttr, SecretStr
 
 from announcer import migrations, outbox
+from announcer.attempt import manners_of
 from announcer.content import Channel, Composer
-from announcer.delivery import Delivery, manners_of
+from announcer.delivery import Delivery
 from announcer.events import Event, Kind
 from announcer.intake import Intake
 from announcer.network import Account, Finds, Network, Post, Receipt, Repeat

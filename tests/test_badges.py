@@ -130,8 +130,8 @@ def act(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Act]:
         stage = Stage(tmp_path / "announcer.db", {"fake": network}, **settings)
         stages.append(stage)
         network.watched_by(lambda: stage.now)
-        monkeypatch.setattr("announcer.delivery._now", lambda: stage.now)
-        monkeypatch.setattr("announcer.delivery._dice", lambda: 0.5)
+        monkeypatch.setattr("announcer.attempt.now", lambda: stage.now)
+        monkeypatch.setattr("announcer.attempt.dice", lambda: 0.5)
         return stage
 
     yield act

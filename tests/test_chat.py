@@ -66,8 +66,8 @@ def act(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Act]:
         told = {type(network).__name__.lower(): network for network in networks}
         stage = Stage(tmp_path / "announcer.db", told, **settings)
         stages.append(stage)
-        monkeypatch.setattr("announcer.delivery._now", lambda: stage.now)
-        monkeypatch.setattr("announcer.delivery._dice", lambda: 0.5)
+        monkeypatch.setattr("announcer.attempt.now", lambda: stage.now)
+        monkeypatch.setattr("announcer.attempt.dice", lambda: 0.5)
         return stage
 
     yield act

@@ -43,8 +43,8 @@ def act(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Act]:
         told = dict(zip(names, networks, strict=True))
         stage = Stage(tmp_path / "announcer.db", told, **settings)
         stages.append(stage)
-        monkeypatch.setattr("announcer.delivery._now", lambda: stage.now)
-        monkeypatch.setattr("announcer.delivery._dice", lambda: 0.5)
+        monkeypatch.setattr("announcer.attempt.now", lambda: stage.now)
+        monkeypatch.setattr("announcer.attempt.dice", lambda: 0.5)
         return stage
 
     yield act
@@ -658,7 +658,7 @@ def accept_receipts(box: Outbox) -> None:
 def test_a_receipt_that_can_not_be_stored_is_kept_until_it_can_and_nothing_is_sent_twice(
     act: Act, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("announcer.delivery.STORE_AGAIN", (0.01,))
+    monkeypatch.setattr("announcer.attempt.STORE_AGAIN", (0.01,))
     network = Fake()
     stage = act(network)
     stage.hear()
@@ -678,7 +678,7 @@ def test_a_receipt_that_can_not_be_stored_is_kept_until_it_can_and_nothing_is_se
 def test_a_stop_does_not_wait_for_a_database_that_stays_away(
     act: Act, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("announcer.delivery.STORE_AGAIN", (0.01,))
+    monkeypatch.setattr("announcer.attempt.STORE_AGAIN", (0.01,))
     network = Fake()
     stage = act(network)
     stage.hear()
@@ -811,7 +811,7 @@ def test_a_try_that_begins_while_the_one_before_is_just_ending_is_waited_for_too
     gate, network = threading.Event(), Harmless()
     network.then(Unsure("500"), Turn(shows=True, gate=gate))
     stage = act(network)
-    monkeypatch.setattr("announcer.delivery._dice", lambda: 0.0)
+    monkeypatch.setattr("announcer.attempt.dice", lambda: 0.0)
 
     def store(self: Outbox, *args: Any) -> bool:
         stored = storing(self, *args)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from announcer import outbox, patrol, scheduler
+from announcer import patrol, scheduler
 from announcer.outbox import database
 from tests.conftest import Wire, refused
 from tests.house import ONE, Breakage, House, house, locked, read_only, table_gone

@@ -396,6 +396,6 @@ def begin_all(there: House) -> None:
     for claim in box.claim("me", now, 10):
         network = there.parts.settings.destinations[claim.entry.destination]
         leak = " ".join(there.parts.settings.secrets())
-        there.parts.delivery._settle_failure(
+        there.parts.delivery.attempts.settle_failure(
             claim, network, Refused(leak, closes=True), now, "publish"
         )

@@ -100,8 +100,8 @@ def act(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Act]:
         camera = Camera(*shots)
         stage = Stage(tmp_path / "announcer.db", {"fake": network}, pictures=camera, **settings)
         stages.append(stage)
-        monkeypatch.setattr("announcer.delivery._now", lambda: stage.now)
-        monkeypatch.setattr("announcer.delivery._dice", lambda: 0.5)
+        monkeypatch.setattr("announcer.attempt.now", lambda: stage.now)
+        monkeypatch.setattr("announcer.attempt.dice", lambda: 0.5)
         return stage
 
     yield act

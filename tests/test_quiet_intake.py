@@ -26,7 +26,7 @@ class QuietStage(Stage):
 
     def quieten(self) -> None:
         self.intake = replace(self.intake, quiet=RULES)
-        self.delivery._quiet = RULES
+        self.delivery.attempts.quiet = RULES
 
     def title(self, title: str) -> None:
         self.hear(Kind.RETITLED, title=title)
@@ -44,8 +44,8 @@ def network() -> Wall:
 def stage(tmp_path: Path, network: Wall, monkeypatch: pytest.MonkeyPatch) -> Iterator[QuietStage]:
     made = QuietStage(tmp_path / "announcer.db", {"fake": network})
     made.quieten()
-    monkeypatch.setattr("announcer.delivery._now", lambda: made.now)
-    monkeypatch.setattr("announcer.delivery._dice", lambda: 0.5)
+    monkeypatch.setattr("announcer.attempt.now", lambda: made.now)
+    monkeypatch.setattr("announcer.attempt.dice", lambda: 0.5)
     yield made
     made.close()
 

@@ -23,8 +23,9 @@ from pydantic import PrivateAttr
 from sqlalchemy.pool import StaticPool
 
 from announcer import delivery, intake
+from announcer.attempt import manners_of
 from announcer.content import Channel, Composer, Content
-from announcer.delivery import Delivery, manners_of
+from announcer.delivery import Delivery
 from announcer.events import Event, Kind
 from announcer.intake import Intake
 from announcer.network import (

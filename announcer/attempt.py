@@ -1,0 +1,407 @@
+"""One try of one claimed post: what is to be done now is done, and what came of it is stored."""
+
+import hashlib
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from announcer import badges, chat, policy, quiet
+from announcer.author import Author
+from announcer.content import thaw
+from announcer.network import (
+    DeliveryError,
+    Finds,
+    Moment,
+    Network,
+    Receipt,
+    Refused,
+    Removes,
+    Revises,
+    Shines,
+    TryLater,
+    Unsure,
+)
+from announcer.outbox import Claim, StorageError, Try
+from announcer.policy import Ending, Entry, Manners, NotLive, NotTold, State, Step
+from announcer.quiet import Quiet
+from announcer.settings import secrets_of
+
+log = structlog.get_logger("announcer.delivery")
+
+STORE_AGAIN = (0.1, 0.5, 1.0, 2.0, 5.0)
+"""Seconds between attempts to store what a network answered; the last one is repeated."""
+DAY = timedelta(days=1)
+
+
+class Attempts:
+    """Makes them, for the destinations that *author* writes for. Once *stopping*, it does not wait
+    for ever for a database that is away.
+    """
+
+    def __init__(self, author: Author, *, redact: Callable[[str], str], quiet_rules: Quiet) -> None:
+        self.author, self.quiet = author, quiet_rules
+        self._outbox, self._rules = author.outbox, author.rules
+        self._destinations, self._composer = author.destinations, author.composer
+        self._redact = redact
+        self.stopping = False
+
+    def make(self, claim: Claim) -> None:
+        entry, begun = claim.entry, now()
+        network = self._destinations.get(entry.destination)
+        if network is None:
+            return self.finish(claim, policy.failed(entry, "this destination is not configured"))
+        if entry.moment is Moment.BADGE:
+            return self._badge(claim, network)
+        match policy.next_step(entry, network.repeat, begun):
+            case Step.WITHDRAW:
+                return self.finish(claim, policy.withdrawn(entry, _overtaken(entry)))
+            case Step.GIVE_UP:
+                return self.finish(claim, policy.failed(entry, _too_late(entry)))
+            case Step.PUBLISH:
+                return self._publish(claim, network)
+            case Step.REVISE | Step.REMOVE as step:
+                return self._change(claim, network, step)
+            case step:
+                return self._find(claim, network, publish=step is Step.FIND_OR_PUBLISH)
+
+    def _find(self, claim: Claim, network: Network, *, publish: bool) -> None:
+        """Look whether an earlier try is up; only if it is not, go on."""
+        entry, begun = claim.entry, now()
+        if not isinstance(network, Finds) or claim.content is None:
+            return self.finish(claim, policy.failed(entry, "nobody can look"))
+        try:
+            receipt = network.find(thaw(claim.content).post(entry))
+        except DeliveryError as problem:
+            return self.settle_failure(claim, network, problem, begun, "find")
+        except StorageError:
+            raise
+        except Exception as bug:  # it would hold up this destination for as long as its lease
+            log.exception("bug", post=entry.key, reason=type(bug).__name__)
+            mistake = TryLater(f"our own mistake while looking ({type(bug).__name__})")
+            return self.settle_failure(claim, network, mistake, begun, "find")
+        what = _try(begun, "find", "found" if receipt else "not up")
+        if receipt:
+            return self.finish(claim, policy.settled(entry), what, receipt)
+        sure = replace(entry, doubtful_since=None)
+        if entry.wanted is not entry.moment:
+            return self.finish(claim, policy.withdrawn(sure, _overtaken(entry)), what)
+        if not publish:
+            return self.finish(claim, policy.failed(sure, _too_late(entry)), what)
+        if held := self.held_back(claim, sure):
+            return self.finish(claim, held, what)
+        return self._publish(claim, network)
+
+    def _publish(self, claim: Claim, network: Network) -> None:
+        entry = claim.entry
+        if held := self.held_back(claim, entry):
+            return self.finish(claim, held)
+        reason = self._why_not(claim, network)
+        if reason:
+            return self.finish(claim, policy.failed(entry, reason))
+        try:
+            again_at = self._wait(claim)
+        except (NotLive, NotTold) as problem:
+            return self.finish(claim, policy.withdrawn(entry, str(problem)))
+        if again_at:
+            # Waiting is no try.
+            waiting = replace(entry, state=State.DUE, next_at=again_at, tries=entry.tries - 1)
+            return self.finish(claim, replace(waiting, reason="waits until the stream is up"))
+        if network.told_last and entry.moment is Moment.LIVE:
+            announced = self._outbox.announced(entry.broadcast)
+            others = [one for one, _ in announced if self._told_before(one)]
+            if later := chat.wait_for_posts(entry, others, now()):
+                return self.finish(claim, later)
+        content, picture = self.author.words_and_picture(claim, network, now(), dice())
+        begun = now()
+        if begun > entry.until:
+            return self.finish(claim, policy.failed(entry, _too_late(entry)))
+        if not self._outbox.freeze(claim, content.frozen(), begun, picture):
+            log.warning("lost", post=entry.key, reason="the lease ended before it was sent")
+            return None
+        try:
+            answered_to = self._reply_to(claim, network)
+            receipt = network.publish(content.post(entry, answered_to, picture))
+        except DeliveryError as problem:
+            return self.settle_failure(claim, network, problem, begun, "publish")
+        except Exception as bug:  # it may be up, whatever broke: never just "failed"
+            log.exception("bug", post=entry.key, reason=type(bug).__name__)
+            mistake = Unsure(f"our own mistake after sending ({type(bug).__name__})")
+            return self.settle_failure(claim, network, mistake, begun, "publish")
+        what = _try(begun, "publish", "delivered", self._redact(receipt.note))
+        return self.finish(claim, policy.settled(entry), what, receipt)
+
+    def held_back(self, claim: Claim, entry: Entry) -> Entry | None:
+        """*entry* as the rules for quiet leave it, None if they let it pass. Asked once more right
+        before it is told: a retry comes into the quiet hours, a pause while it was on its way.
+        """
+        paused = self._outbox.paused() is not None
+        verdict = self.quiet.verdict(claim.broadcast.title, now(), paused=paused)
+        if entry.moment is Moment.AGAIN:
+            reason = chat.skipped(claim.live[0] if claim.live else None, verdict)
+            return replace(entry, state=State.FAILED, reason=reason) if reason else None
+        held = quiet.hushed(entry, verdict)
+        return None if held is entry else held
+
+    def _why_not(self, claim: Claim, network: Network) -> str:
+        """Why nothing may be put up at this destination now; empty if it may."""
+        shut, budget = _closed(claim, network), network.daily_posts
+        if not shut and budget is not None:
+            spent = self._outbox.published_since(claim.entry.destination, now() - DAY)
+            if spent >= budget:
+                return f"the budget of {budget} posts a day is spent"
+        return shut
+
+    def _wait(self, claim: Claim) -> datetime | None:
+        """Until when to wait before telling, None to tell now. Raises NotLive or NotTold."""
+        entry = claim.entry
+        if entry.moment is Moment.ENDED:
+            return policy.wait_for_start(claim.live[0] if claim.live else None, now())
+        watch = self.author.channel(entry).watch
+        if entry.moment is Moment.AGAIN:
+            newest = self._outbox.past(entry.channel).broadcast
+            sight = watch.look() if watch else None
+            return chat.wait_for_round(claim.broadcast, newest, sight, now())
+        if watch is None or (not self._rules.hold and entry.tries == 1):
+            return None  # without a hold, a first try speaks at once
+        return policy.wait_for_stream(entry, watch.look(), self._rules, now())
+
+    def _told_before(self, other: Entry) -> bool:
+        """Whether a post that names the others waits for this one."""
+        network = self._destinations.get(other.destination)
+        return network is not None and not network.told_last
+
+    def _reply_to(self, claim: Claim, network: Network) -> Receipt | None:
+        answers = manners_of(network).ending is Ending.REPLY
+        return claim.live[1] if claim.live and answers else None
+
+    def _change(self, claim: Claim, network: Network, step: Step) -> None:
+        """Edit what is up, or take it away. Both are harmless to repeat."""
+        entry, receipt = claim.entry, claim.receipt
+        reason = _closed(claim, network)
+        if reason:
+            return self.finish(claim, policy.postponed(entry, reason, now()))
+        if receipt is None or claim.content is None:
+            return self.finish(claim, policy.failed(entry, "there is no receipt of it"))
+        content = None
+        if step is Step.REVISE:
+            shown = thaw(claim.content)
+            keep = shown.template if shown.mood is entry.wanted else ""
+            content = self.author.words(
+                claim, network, entry.wanted or entry.moment, now(), dice(), keep
+            )
+            content = content.keeping_picture_of(shown)
+            if entry.tries == 1 and content.says_the_same(shown):
+                return self.finish(claim, policy.changed(entry))
+        begun = now()
+        if not self._outbox.freeze(claim, None, begun):
+            log.warning("lost", post=entry.key, reason="the lease ended before it was sent")
+            return None
+        try:
+            if content and isinstance(network, Revises):
+                receipt = network.revise(receipt, content.post(entry))
+            elif not content and isinstance(network, Removes):
+                network.remove(receipt)
+            else:
+                raise Refused(f"{network.title} can not {step.value} a post")
+        except DeliveryError as problem:
+            return self._settle_change(claim, network, problem, begun, step)
+        except Exception as bug:  # it would hold up this destination for as long as its lease
+            log.exception("bug", post=entry.key, reason=type(bug).__name__)
+            mistake = Refused(f"our own mistake ({type(bug).__name__})")
+            return self._settle_change(claim, network, mistake, begun, step)
+        frozen = content.frozen() if content else None
+        what = _try(begun, step.value, "delivered")
+        return self.finish(claim, policy.changed(entry), what, receipt, frozen)
+
+    def _badge(self, claim: Claim, network: Network) -> None:
+        """Set it or clear it. It never closes the destination: the announcement may get through."""
+        entry, begun = claim.entry, now()
+        live, receipt = claim.live or (None, None)
+        on = isinstance(network, Shines) and network.wants_badge
+        step, because = badges.next_step(entry, claim.broadcast, live, begun, on=on)
+        if step is badges.Step.WITHDRAW:
+            return self.finish(claim, policy.withdrawn(entry, because))
+        if step is badges.Step.WAIT:
+            return self.finish(claim, badges.waiting(entry))
+        if not isinstance(network, Shines) or receipt is None:
+            return self.finish(claim, policy.failed(entry, "there is nothing to set it beside"))
+        card = self._composer.card(claim.broadcast, self.author.channel(entry))
+        what: Try | None = None
+        try:
+            if shut := _closed(claim, network):
+                raise TryLater(shut)
+            if not self._outbox.freeze(claim, None, begun):
+                log.warning("lost", post=entry.key, reason="the lease ended before it was sent")
+                return None
+            if step is badges.Step.SHINE:
+                network.shine(receipt, card, begun, again=entry.shown is not None)
+                entry = badges.lit(entry, network.badge_lasts, begun)
+            else:
+                network.dim(receipt, card)
+                entry = badges.dimmed(entry, because)
+            what = _try(begun, step.value, "delivered")
+        except DeliveryError as problem:
+            problem = _redacted(problem, self._redact)
+            entry = badges.after(entry, problem, step, begun, now(), dice())
+            what = _try(begun, step.value, type(problem).__name__, str(problem))
+        except StorageError:
+            raise
+        except Exception as bug:  # it would hold up this destination for as long as its lease
+            log.exception("bug", post=entry.key, reason=type(bug).__name__)
+            mistake = Refused(f"our own mistake ({type(bug).__name__})")
+            entry = badges.after(entry, mistake, step, begun, now(), dice())
+            what = _try(begun, step.value, type(mistake).__name__, str(mistake))
+        return self.finish(claim, entry, what)
+
+    def _badge_beside(self, claim: Claim, entry: Entry) -> Entry | None:
+        """The badge for *entry*, if that is an announcement which has just been put up."""
+        network = self._destinations.get(entry.destination)
+        up = entry.state is State.SETTLED and entry.shown is Moment.LIVE
+        if not up or claim.entry.shown is not None:
+            return None
+        wanted = isinstance(network, Shines) and network.wants_badge
+        return badges.beside(entry, now()) if wanted else None
+
+    def _settle_change(
+        self, claim: Claim, network: Network, problem: DeliveryError, begun: datetime, step: Step
+    ) -> None:
+        problem = _redacted(problem, self._redact)
+        entry = policy.after_change(claim.entry, problem, now(), dice())
+        self._close_if_useless(claim, network, problem)
+        what = _try(begun, step.value, type(problem).__name__, str(problem))
+        self.finish(claim, entry, what)
+
+    def _close_if_useless(self, claim: Claim, network: Network, problem: DeliveryError) -> None:
+        """Before the post is finished, while it still keeps the next one from being claimed."""
+        if isinstance(problem, Refused) and problem.closes:
+            name = claim.entry.destination
+            self._outbox.close(name, fingerprint(network), str(problem), now())
+            log.error("destination", destination=name, outcome="closed", reason=str(problem))
+
+    def settle_failure(
+        self, claim: Claim, network: Network, problem: DeliveryError, begun: datetime, step: str
+    ) -> None:
+        problem = _redacted(problem, self._redact)
+        entry = policy.after(
+            claim.entry,
+            problem,
+            network.repeat,
+            left=begun,
+            now=now(),
+            dice=dice(),
+            insist=network.when_unsure == "repeat",
+        )
+        self._close_if_useless(claim, network, problem)
+        self.finish(claim, entry, _try(begun, step, type(problem).__name__, str(problem)))
+
+    def bury(self, claim: Claim) -> None:
+        """A try whose process died. If nothing had left, it is as if it had never begun."""
+        entry, left = claim.entry, claim.left
+        network = self._destinations.get(entry.destination)
+        if entry.moment is Moment.BADGE:
+            self.finish(claim, badges.interrupted(entry, left, now()))
+        elif left is None or entry.shown is not None:  # and a change is harmless to repeat
+            self.finish(claim, replace(entry, state=State.DUE, next_at=now()))
+        elif network is None:
+            doubtful = replace(entry, doubtful_since=left)
+            self.finish(claim, policy.failed(doubtful, "this destination is not configured"))
+        else:
+            self.settle_failure(claim, network, Unsure("we stopped in the middle"), left, "publish")
+
+    def finish(
+        self,
+        claim: Claim,
+        entry: Entry,
+        what: Try | None = None,
+        receipt: Receipt | None = None,
+        content: str | None = None,
+    ) -> None:
+        """Store it, however long the database takes: what a network answered must not be lost."""
+        attempt = 0
+        if entry.moment is Moment.AGAIN:
+            network = self._destinations.get(entry.destination)
+            entry = chat.next_round(entry, network.repeats_every if network else None, now())
+        badge = self._badge_beside(claim, entry)
+        while True:
+            try:
+                stored = self._outbox.store(claim, entry, now(), what, receipt, content, badge)
+                break
+            except StorageError as problem:
+                if self.stopping and attempt >= len(STORE_AGAIN):
+                    return  # its row still says `sending`: the next start finds out
+                log.error("storage", post=entry.key, reason=type(problem).__name__)
+                time.sleep(STORE_AGAIN[min(attempt, len(STORE_AGAIN) - 1)])
+                attempt += 1
+        planned = entry.state is State.DUE and entry.reason in ("", chat.WAITING)
+        well = planned or entry.state in (State.SETTLED, State.WITHDRAWN)
+        level = log.info if well else log.warning
+        level(
+            "post",
+            post=entry.key,
+            state=entry.state.value if stored else "lost to another owner",
+            tries=entry.tries,
+            outcome=what.outcome if what else None,
+            next=entry.next_at.strftime("%H:%M:%SZ") if entry.state is State.DUE else None,
+            reason=entry.reason or None,
+        )
+
+
+def manners_of(network: Network) -> Manners:
+    """How an account keeps true what it said: as set, else the network's own way."""
+    edits = isinstance(network, Revises)
+    return Manners(
+        Ending(network.when_ended or network.ends_by),
+        retitles=edits and network.when_retitled != "leave",
+        removes=isinstance(network, Removes),
+        again=network.repeats_every,
+        renews_badge=isinstance(network, Shines)
+        and network.wants_badge
+        and network.badge_lasts is not None,
+    )
+
+
+def fingerprint(network: Network) -> str:
+    """Changes when an account's settings do, and tells nothing of them. All of them: a wrong
+    address or name is refused like a wrong password.
+    """
+    plain = network.model_dump(exclude_defaults=True)  # shows secrets as asterisks
+    secret = "\0".join([repr(plain), *secrets_of(network)])
+    return hashlib.scrypt(secret.encode(), salt=b"announcer", n=2**10, r=8, p=1, dklen=16).hex()
+
+
+def _try(begun: datetime, step: str, outcome: str, reason: str = "") -> Try:
+    return Try(begun, max(0.0, (now() - begun).total_seconds()), step, outcome, reason)
+
+
+def _closed(claim: Claim, network: Network) -> str:
+    """Why nothing at all may be sent to a destination; empty if it is open."""
+    if claim.closed and claim.closed[0] == fingerprint(network):
+        return f"closed until its credentials change: {claim.closed[1]}"
+    return ""
+
+
+def _overtaken(entry: Entry) -> str:
+    told = entry.moment is not Moment.ENDED
+    return "the stream stopped before it was told" if told else "the stream came back"
+
+
+def _too_late(entry: Entry) -> str:
+    return f"too late: {entry.reason}" if entry.reason else "too late"
+
+
+def _redacted(problem: DeliveryError, redact: Callable[[str], str]) -> DeliveryError:
+    """The same error, sure to hold no secret: its words are a stranger's."""
+    problem.args = (redact(str(problem)),)
+    return problem
+
+
+def dice() -> float:
+    return random.random()  # noqa: S311  # jitter and variants, no secret
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
