@@ -120,8 +120,7 @@ class Attempts:
         if begun > entry.until:
             return self.finish(claim, policy.failed(entry, _too_late(entry)))
         if not self._outbox.freeze(claim, content.frozen(), begun, picture):
-            log.warning("lost", post=entry.key, reason="the lease ended before it was sent")
-            return None
+            return self._judge_again(claim)
         try:
             answered_to = self._reply_to(claim, network)
             receipt = network.publish(content.post(entry, answered_to, picture))
@@ -198,8 +197,7 @@ class Attempts:
                 return self.finish(claim, policy.changed(entry))
         begun = now()
         if not self._outbox.freeze(claim, None, begun):
-            log.warning("lost", post=entry.key, reason="the lease ended before it was sent")
-            return None
+            return self._judge_again(claim)
         try:
             if content and isinstance(network, Revises):
                 receipt = network.revise(receipt, content.post(entry))
@@ -235,8 +233,7 @@ class Attempts:
             if shut := _closed(claim, network):
                 raise TryLater(shut)
             if not self._outbox.freeze(claim, None, begun):
-                log.warning("lost", post=entry.key, reason="the lease ended before it was sent")
-                return None
+                return self._judge_again(claim)
             if step is badges.Step.SHINE:
                 network.shine(receipt, card, begun, again=entry.shown is not None)
                 entry = badges.lit(entry, network.badge_lasts, begun)
@@ -311,6 +308,11 @@ class Attempts:
             self.finish(claim, policy.failed(doubtful, "this destination is not configured"))
         else:
             self.settle_failure(claim, network, Unsure("we stopped in the middle"), left, "publish")
+
+    def _judge_again(self, claim: Claim) -> None:
+        """What is wanted has changed since the claim, or its lease ended: nothing was sent."""
+        entry = claim.entry
+        self.finish(claim, replace(entry, state=State.DUE, next_at=now(), tries=entry.tries - 1))
 
     def finish(
         self,

@@ -727,6 +727,26 @@ def test_a_lost_lease_is_noticed_right_before_the_first_byte(
     assert stage.in_flight() == ["fake"]  # it is another's now
 
 
+def test_a_stop_that_comes_while_the_post_is_being_worded_is_heeded(
+    act: Act, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stops(self: Outbox, *args: Any) -> bool:
+        stage.hear(Kind.STOPPED)
+        return bool(freeze(self, *args))
+
+    freeze = Outbox.freeze
+    network = Fake()
+    stage = act(network)
+    stage.hear()
+    with monkeypatch.context() as patch:
+        patch.setattr(Outbox, "freeze", stops)
+        stage.run()
+    assert network.sent == []
+    stage.run()
+    assert stage.told() == ("withdrawn", "the stream stopped before it was told")
+    assert stage.post().entry.tries == 1  # the one that found that out
+
+
 # Many at once
 
 

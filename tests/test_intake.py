@@ -193,10 +193,20 @@ def test_a_stop_leaves_what_was_told_and_what_may_be_up(desk: Desk) -> None:
 def test_a_stop_does_not_touch_what_is_on_its_way(desk: Desk) -> None:
     desk.take(event())
     claims = desk.box.claim("me", NOW + timedelta(minutes=1), limit=9)
+    for claim in claims:
+        assert desk.box.freeze(claim, "words", NOW)
     desk.take(stop(minutes=2))
     assert desk.states() == {"mastodon": "sending", "discord": "sending"}
     for claim in claims:
-        assert desk.box.freeze(claim, "words", NOW)
+        assert desk.box.store(claim, policy.settled(claim.entry), NOW, None, None)
+
+
+def test_what_is_not_on_its_way_yet_is_judged_again_after_a_stop(desk: Desk) -> None:
+    desk.take(event())
+    claims = desk.box.claim("me", NOW + timedelta(minutes=1), limit=9)
+    desk.take(stop(minutes=2))
+    for claim in claims:
+        assert not desk.box.freeze(claim, "words", NOW)
 
 
 def test_a_resume_revives_what_was_withdrawn_and_posts_nothing_twice(desk: Desk) -> None:

@@ -94,7 +94,8 @@ class Claims(Database):
         self, claim: Claim, content: str | None, left: datetime, picture: Picture | None = None
     ) -> bool:
         """Store what is about to leave; None keeps what is stored, for a change that is harmless
-        to repeat. False if the post is no longer ours: send nothing then.
+        to repeat. False if the post is no longer ours, or something else is wanted of it since it
+        was claimed: send nothing then.
         """
         if picture:
             self._keep(picture, left)
@@ -104,7 +105,7 @@ class Claims(Database):
         }
         if content is not None:
             values["content"] = content
-        return self._update_ours(claim, values)
+        return self._update_ours(claim, values, only_if_wanted=True)
 
     def _keep(self, picture: Picture, now: datetime) -> None:
         """Before the post that needs it, in a transaction of its own: it may go to waste."""
@@ -173,13 +174,19 @@ class Claims(Database):
         values: Mapping[str, Any],
         what: Try | None = None,
         badge: Entry | None = None,
+        *,
+        only_if_wanted: bool = False,
     ) -> bool:
         ours = {"our_key": claim.entry.key, "our_owner": claim.owner}
+        if only_if_wanted:
+            ours["our_wanted"] = claim.entry.wanted or ""
         new = {f"new_{name}": value for name, value in values.items()}
         with self.writing() as connection:
             # The broadcast before its posts, as intake locks them.
             stopped = badge and connection.execute(_STOPPED_AT, {"id": badge.broadcast}).scalar()
-            changed = connection.execute(_change_ours(frozenset(values)), ours | new)
+            changed = connection.execute(
+                _change_ours(frozenset(values), only_if_wanted), ours | new
+            )
             stored = changed.rowcount == 1
             if stored and badge:
                 _put_badge(connection, badge, over=stopped is not None, now=values["changed"])
@@ -221,7 +228,7 @@ class Claims(Database):
 
 
 @lru_cache
-def _change_ours(names: frozenset[str]) -> sa.Update:
+def _change_ours(names: frozenset[str], only_if_wanted: bool) -> sa.Update:
     """Change these columns of a post that is still `our_owner`'s."""
     new: dict[str, Any] = {
         name: sa.bindparam(f"new_{name}", type_=posts.c[name].type) for name in names
@@ -240,15 +247,15 @@ def _change_ours(names: frozenset[str]) -> sa.Update:
             sa.case((changes, at), else_=new["next_at"]),
             sa.case((done, None), else_=posts.c.change_at),
         )
-    return (
-        sa.update(posts)
-        .where(
-            posts.c.key == sa.bindparam("our_key"),
-            posts.c.owner == sa.bindparam("our_owner"),
-            posts.c.state == State.SENDING,
-        )
-        .values(new)
+    ours = sa.and_(
+        posts.c.key == sa.bindparam("our_key"),
+        posts.c.owner == sa.bindparam("our_owner"),
+        posts.c.state == State.SENDING,
     )
+    if only_if_wanted:
+        wanted = sa.func.coalesce(posts.c.wanted, "")
+        ours = sa.and_(ours, wanted == sa.bindparam("our_wanted"))
+    return sa.update(posts).where(ours).values(new)
 
 
 def _turn(post: sa.FromClause) -> sa.Tuple:
