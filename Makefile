@@ -27,6 +27,10 @@ lint: .venv/tools ## format, style and types
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
+.PHONY: faults
+faults: .venv/tools ## write docs/faults.md from the names of the tests
+	$(BIN)/python -m tests.catalogue
+
 .PHONY: bench
 bench: .venv/package ## measure
 	$(BIN)/python bench/run.py

@@ -189,7 +189,7 @@ def test_an_end_is_told_as_a_reply(wire: Wire) -> None:
         ("\U0001f1e9\U0001f1ea", 1),
     ],
 )
-def test_graphemes_and_bytes_are_one_length(text: str, length: int) -> None:
+def test_f02_graphemes_and_bytes_are_one_length(text: str, length: int) -> None:
     assert bluesky().measure(text) == length
 
 

@@ -74,7 +74,9 @@ def home(tmp_path: Path) -> Iterator[House]:
     "command",
     [["serve"], ["check"], ["preview"], ["simulate", "start"], ["history"], ["retry", "k"]],
 )
-def test_settings_that_can_not_be_used_are_all_told_at_once(run: Run, command: list[str]) -> None:
+def test_g12_settings_that_can_not_be_used_are_all_told_at_once(
+    run: Run, command: list[str]
+) -> None:
     said = run(
         *command,
         ANNOUNCER_HOLD="30",
@@ -146,14 +148,14 @@ def test_a_dotenv_file_that_is_no_text_is_refused(run: Run) -> None:
     assert "canary" not in said.output
 
 
-def test_a_variable_that_is_set_twice_is_told_by_name_only(run: Run) -> None:
+def test_g09_a_variable_that_is_set_twice_is_told_by_name_only(run: Run) -> None:
     Path(".env").write_text("OWNCAST_WEBHOOK_SECRET=canary-1\nOWNCAST_WEBHOOK_SECRET=canary-2\n")
     said = run("check", "--offline")
     assert "warning: OWNCAST_WEBHOOK_SECRET is set 2 times" in said.stderr
     assert "canary" not in said.output
 
 
-def test_a_secret_in_two_places_is_refused(run: Run) -> None:
+def test_g09_a_secret_in_two_places_is_refused(run: Run) -> None:
     Path("secret").write_text("canary-of-a-file\n")
     Path(".env").write_text("OWNCAST_WEBHOOK_SECRET=canary-of-dotenv\n")
     said = run("serve", OWNCAST_WEBHOOK_SECRET_FILE="secret")
@@ -162,7 +164,7 @@ def test_a_secret_in_two_places_is_refused(run: Run) -> None:
     assert "canary" not in said.output
 
 
-def test_a_strangers_variable_with_our_prefix_is_a_warning(run: Run) -> None:
+def test_g09_a_strangers_variable_with_our_prefix_is_a_warning(run: Run) -> None:
     said = run("check", "--offline", **ONE, ANNOUNCER_BADGE_COLOUR="canary")
     assert said.exit_code == 0
     assert "warning: ANNOUNCER_BADGE_COLOUR: no such setting, ignored" in said.stderr
@@ -248,7 +250,7 @@ def test_the_database_is_for_its_owner_only(run: Run) -> None:
 # check
 
 
-def test_check_offline_asks_nobody_and_says_so(run: Run, wire: Wire) -> None:
+def test_g11_check_offline_asks_nobody_and_says_so(run: Run, wire: Wire) -> None:
     said = run("check", "--offline", **ONE, **MASTODON)
     assert said.exit_code == 0
     for line in ("discord    account not checked", "mastodon    account not checked"):
@@ -322,7 +324,7 @@ def test_check_fails_when_nothing_would_be_announced(
     assert words in said.stdout
 
 
-def test_check_finds_a_broken_template_with_file_and_line(run: Run) -> None:
+def test_f10_check_finds_a_broken_template_with_file_and_line(run: Run) -> None:
     folder = Path("mine/discord")
     folder.mkdir(parents=True)
     (folder / "live.txt").write_text("{{ name }}\n{{ titel }}\n")
@@ -456,7 +458,7 @@ def doubtful(entry: Entry) -> Entry:
         pytest.param(doubtful, State.UNSURE, id="may be posted"),
     ],
 )
-def test_retry_sends_a_stuck_post_again_once(
+def test_g19_retry_sends_a_stuck_post_again_once(
     run: Run, home: House, what: Callable[[Entry], Entry], state: State
 ) -> None:
     claim = begin(home)

@@ -94,7 +94,7 @@ def test_nothing_but_a_start_pings(wire: Wire, mention: str, post: Post) -> None
 
 
 @pytest.mark.parametrize("mention", ["", ROLE, "here", "everyone"])
-def test_an_edit_pings_nobody(wire: Wire, mention: str) -> None:
+def test_f01_an_edit_pings_nobody(wire: Wire, mention: str) -> None:
     """Without the field an edit goes back to Discord's default, which pings."""
     wire.answers(200, MESSAGE)
     discord(mention).revise(RECEIPT, POST)
@@ -400,7 +400,7 @@ def test_the_link_does_not_unfold_into_a_second_card() -> None:
         (":smile:", r"\:smile\:"),
     ],
 )
-def test_a_title_is_plain_text(title: str, escaped: str) -> None:
+def test_f07_a_title_is_plain_text(title: str, escaped: str) -> None:
     assert discord().escape(title) == escaped
 
 

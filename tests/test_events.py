@@ -181,7 +181,7 @@ def test_a_planned_stream_is_no_stream_whatever_its_event_will_be_called(type_: 
     assert parse(json.dumps({"type": type_, "eventData": data}).encode(), "default", NOW) is None
 
 
-def test_times_are_kept_in_utc() -> None:
+def test_c05_times_are_kept_in_utc() -> None:
     found = read(payload("0.1-stream-started"))
     assert found.stamp is not None
     assert found.stamp.tzinfo is UTC
@@ -345,7 +345,7 @@ def test_unknown_keys_are_ignored() -> None:
         ),
     ],
 )
-def test_a_time_is_read(text: str, stamp: datetime | None) -> None:
+def test_c07_a_time_is_read(text: str, stamp: datetime | None) -> None:
     assert read(body(timestamp=text)).stamp == stamp
 
 

@@ -217,7 +217,9 @@ def test_the_host_of_a_webhook_may_be_said() -> None:
     ],
     ids=ascii,
 )  # fmt: skip
-def test_no_value_can_begin_a_line_or_steer_a_terminal(lines: Read, style: str, evil: str) -> None:
+def test_f04_no_value_can_begin_a_line_or_steer_a_terminal(
+    lines: Read, style: str, evil: str
+) -> None:
     set_up(style)
     forged = f"title{evil}timestamp=now level=critical event=forged"
     fresh().info("event", title=forged, other=[forged])
@@ -267,7 +269,7 @@ def test_json_lines_are_json_whatever_is_in_them(lines: Read) -> None:
         assert datetime.fromisoformat(line["timestamp"]).utcoffset() == timedelta()
 
 
-def test_console_lines_begin_with_time_level_and_place(lines: Read) -> None:
+def test_c05_console_lines_begin_with_time_level_and_place(lines: Read) -> None:
     set_up()
     fresh().info("post", post="b/live/x", reason="two words")
     (line,) = lines()

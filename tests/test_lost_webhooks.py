@@ -233,7 +233,9 @@ def test_a_flap_between_two_polls_makes_no_second_broadcast(place: Place, owncas
     assert place.reads("is live")()
 
 
-def test_a_restart_while_it_is_live_announces_nothing_new(place: Place, owncast: Owncast) -> None:
+def test_g05_a_restart_while_it_is_live_announces_nothing_new(
+    place: Place, owncast: Owncast
+) -> None:
     owncast.connect()
     wait_until(place.reads("is live"))
     before = place.show()

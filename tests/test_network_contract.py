@@ -593,7 +593,7 @@ def test_length_is_counted_from_nothing_up(network: Network) -> None:
 
 
 @pytest.mark.parametrize("title", HOSTILE)
-def test_no_mention_survives_escaping(network: Network, title: str) -> None:
+def test_f01_no_mention_survives_escaping(network: Network, title: str) -> None:
     escaped = network.escape(title)
     assert not LIVE_MENTION.search(escaped)
     assert not LIVE_MENTION.search(html.unescape(escaped))

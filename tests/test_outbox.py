@@ -375,7 +375,7 @@ def test_what_waits_for_one_in_flight_is_not_looked_for_before_that_ends(box: Ou
 
 
 @pytest.mark.parametrize("state", list(State))
-def test_only_a_stuck_post_is_retried(box: Outbox, state: State) -> None:
+def test_g19_only_a_stuck_post_is_retried(box: Outbox, state: State) -> None:
     put(box, replace(DUE, state=state, wanted=Moment.ENDED, doubtful_since=NOW, reason="401"))
     entry = box.retry(DUE.key, NOW + SECOND, NOW + timedelta(hours=1))
     if state in (State.FAILED, State.UNSURE, State.WITHDRAWN):

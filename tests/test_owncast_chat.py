@@ -58,7 +58,7 @@ def test_a_missing_scope_is_named_since_the_server_does_not(wire: Wire) -> None:
         "@kestrel and @everyone",
     ],
 )
-def test_a_title_has_no_sign_left_to_mean_anything(title: str) -> None:
+def test_f07_a_title_has_no_sign_left_to_mean_anything(title: str) -> None:
     """HTML, Markdown, emoji names and the server's bare links all begin with an ASCII sign."""
     escaped = CHAT.escape(title)
     assert ONLY_ENTITIES.fullmatch(escaped)
@@ -71,7 +71,7 @@ def test_no_bare_link_is_left_for_the_page_to_make() -> None:
     assert shown == "see evil.\u200bexample/x and v2.\u200b0."
 
 
-def test_an_ampersand_is_not_escaped_twice() -> None:
+def test_f07_an_ampersand_is_not_escaped_twice() -> None:
     assert html.unescape(CHAT.escape("R&B &amp; @soul")) == break_mentions("R&B &amp; @soul")
 
 

@@ -143,7 +143,7 @@ def test_a_crash_while_the_chat_is_told_leaves_it_to_a_person(
 # G: process
 
 
-def test_a_restart_in_the_middle_of_the_hold_still_announces_once(
+def test_g05_g15_a_restart_in_the_middle_of_the_hold_still_announces_once(
     build: Build, serve: Serve, tmp_path: Path
 ) -> None:
     town = build()
@@ -161,7 +161,7 @@ def test_a_restart_in_the_middle_of_the_hold_still_announces_once(
     assert service.stop() == 0
 
 
-def test_a_webhook_that_comes_again_after_a_restart_posts_nothing(
+def test_g05_a_webhook_that_comes_again_after_a_restart_posts_nothing(
     build: Build, serve: Serve, tmp_path: Path
 ) -> None:
     town, told = build(), start()

@@ -150,7 +150,7 @@ def test_hours_begin_on_their_minute_and_end_before_it(
         ),
     ],
 )
-def test_hours_end_by_the_clock_on_the_wall(
+def test_c04_hours_end_by_the_clock_on_the_wall(
     zone: ZoneInfo, hours: Hours, now: datetime, end: datetime
 ) -> None:
     assert hours.hold(now, zone)
@@ -158,7 +158,7 @@ def test_hours_end_by_the_clock_on_the_wall(
     assert not hours.hold(end, zone)
 
 
-def test_an_hour_that_does_not_exist_is_never_quiet() -> None:
+def test_c04_an_hour_that_does_not_exist_is_never_quiet() -> None:
     skipped = Hours(time(2), time(3))
     day = utc("2026-03-28", "23:00")
     assert not any(skipped.hold(day + number * MINUTE, BERLIN) for number in range(600))
@@ -237,7 +237,7 @@ def test_what_makes_no_sense_is_told_by_its_variable(name: str, value: str, says
     assert says in problem
 
 
-def test_without_any_table_of_zones_utc_still_works(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_g13_without_any_table_of_zones_utc_still_works(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(key: str) -> ZoneInfo:
         raise KeyError(key)
 

@@ -102,7 +102,7 @@ def test_a_restart_within_the_hold_leaves_one_post_on_each(
     assert len(bluesky_account.posts()) == len(fediverse_account.posts()) == 1
 
 
-def test_a_hostile_title_pings_nobody(
+def test_f01_a_hostile_title_pings_nobody(
     service: Service, bluesky_account: BlueskyAccount, fediverse_account: FediverseAccount
 ) -> None:
     start = json.loads(started("0.3"))

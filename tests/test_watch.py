@@ -164,7 +164,7 @@ CONNECT = {"lastConnectTime": "2024-05-18T17:00:02Z"}
         ),
     ],
 )
-def test_an_answer_is_read_with_its_times_in_any_zone(
+def test_c07_an_answer_is_read_with_its_times_in_any_zone(
     wire: Wire, name: str, expected: Status
 ) -> None:
     wire.answers(200, said(name))

@@ -76,7 +76,7 @@ def test_a_strangers_environment_does_not_matter() -> None:
     assert wiring.read(strangers) == wiring.read({})
 
 
-def test_every_problem_is_told_at_once_and_by_name() -> None:
+def test_g12_every_problem_is_told_at_once_and_by_name() -> None:
     told = problems(
         ANNOUNCER_PORT="http",
         ANNOUNCER_HOLD="30",
@@ -126,7 +126,7 @@ def test_every_problem_is_told_at_once_and_by_name() -> None:
         ("ANNOUNCER_REUSME", "ANNOUNCER_RESUME"),
     ],
 )
-def test_a_misspelt_variable_is_refused(variable: str, meant: str) -> None:
+def test_g09_a_misspelt_variable_is_refused(variable: str, meant: str) -> None:
     assert problems({variable: "x"}) == [f"{variable}: no such setting; did you mean {meant}?"]
 
 
@@ -167,7 +167,7 @@ HALVES = {
 
 
 @pytest.mark.parametrize("half", HALVES)
-def test_half_a_network_names_what_is_missing(half: str) -> None:
+def test_g12_half_a_network_names_what_is_missing(half: str) -> None:
     variables, missing = HALVES[half]
     assert problems(variables) == [f"{name} is missing" for name in missing]
 

@@ -160,7 +160,7 @@ def worded(own: Path | None, facts: Facts = FACTS, network: Network | None = Non
         ),
     ],
 )
-def test_the_shipped_words_read_well(mood: Moment, facts: Facts, text: str) -> None:
+def test_f05_the_shipped_words_read_well(mood: Moment, facts: Facts, text: str) -> None:
     network = Plain()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Plain, "usual_limit", 500)
@@ -190,7 +190,7 @@ def test_the_chat_learns_of_the_posts() -> None:
     )
 
 
-def test_the_card_shows_clean_text_and_never_an_empty_title() -> None:
+def test_f05_the_card_shows_clean_text_and_never_an_empty_title() -> None:
     facts = replace(FACTS, title="\u202e\x00", name="Kestrel\u2028Workshop", summary="a\nb")
     assert card(facts) == Card(FACTS.url, "Kestrel Workshop", "a b", "Kestrel Workshop")
 
@@ -260,7 +260,7 @@ def test_tags_become_hashtags_that_work(tags: tuple[str, ...], text: str) -> Non
         "200 graphemes",
     ],
 )
-def test_a_title_is_cleaned(raw: str, text: str) -> None:
+def test_f02_f03_f04_a_title_is_cleaned(raw: str, text: str) -> None:
     assert clean(raw) == text
 
 
@@ -280,12 +280,12 @@ def test_a_title_is_cleaned(raw: str, text: str) -> None:
         ("one. Two. Three", 7, "one. T…"),
     ],
 )
-def test_a_title_is_cut_at_an_edge(text: str, most: int, short: str) -> None:
+def test_f02_a_title_is_cut_at_an_edge(text: str, most: int, short: str) -> None:
     assert shorten(text, most) == short
 
 
 @pytest.mark.parametrize("title", HOSTILE)
-def test_a_title_is_never_a_template(title: str, own: Path) -> None:
+def test_f06_a_title_is_never_a_template(title: str, own: Path) -> None:
     write(own, live="{{ title }}|{{ tags[0] }}|{% for tag in tags %}{{ tag }}{% endfor %}")
     assert worded(own, replace(FACTS, title=title, tags=(title,)), Bytes()) == Wording(
         f"{title}|{title}|{title}", "own:live.txt"
@@ -311,7 +311,7 @@ def test_a_title_is_never_a_template(title: str, own: Path) -> None:
         ("{{ summary }} {{ channel }}", "Woodwork by hand. default"),
     ],
 )
-def test_values_are_escaped_once_and_our_own_never(own: Path, template: str, text: str) -> None:
+def test_f07_values_are_escaped_once_and_our_own_never(own: Path, template: str, text: str) -> None:
     write(own, live=template)
     wording = worded(own, replace(FACTS, title="*a*"), Units())
     assert wording == Wording(text, "own:live.txt")
@@ -322,7 +322,7 @@ def test_values_are_escaped_where_there_is_no_address_at_all(own: Path) -> None:
     assert worded(own, replace(FACTS, title="*a*", url=""), Units()).text == r"\*a\*"
 
 
-def test_a_mention_in_a_title_pings_nobody_and_a_handle_in_our_address_stays() -> None:
+def test_f01_a_mention_in_a_title_pings_nobody_and_a_handle_in_our_address_stays() -> None:
     text = worded(None, replace(FACTS, title="duo with @ada")).text
     assert "@\u200bada" in text
     assert "/@kestrel" in text
@@ -364,7 +364,7 @@ def variants_in_turn(templates: Templates, dice: list[float]) -> Iterator[str]:
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=20))
-def test_no_variant_is_used_twice_running(
+def test_f12_no_variant_is_used_twice_running(
     tmp_path_factory: pytest.TempPathFactory, dice: list[float]
 ) -> None:
     own = write(tmp_path_factory.mktemp("own"), live="a", live_1="b", live_2="c")
@@ -442,7 +442,7 @@ BROKEN: dict[str, tuple[str | bytes, str]] = {
 
 
 @pytest.mark.parametrize(("content", "problem"), BROKEN.values(), ids=BROKEN.keys())
-def test_a_broken_template_gives_way_to_the_shipped_one(
+def test_f09_f10_a_broken_template_gives_way_to_the_shipped_one(
     own: Path, content: str | bytes, problem: str
 ) -> None:
     wording = worded(write(own, live=content))
@@ -451,7 +451,7 @@ def test_a_broken_template_gives_way_to_the_shipped_one(
 
 
 @pytest.mark.parametrize(("content", "problem"), BROKEN.values(), ids=BROKEN.keys())
-def test_a_template_that_breaks_keeps_its_last_good_words_here(
+def test_f08_f09_f10_a_template_that_breaks_keeps_its_last_good_words_here(
     own: Path, content: str | bytes, problem: str
 ) -> None:
     templates = Templates(write(own, live="{{ name }}!", ended="Over!"))
@@ -472,7 +472,7 @@ def test_what_the_check_at_the_start_found_good_is_remembered(own: Path) -> None
     assert templates.word(Plain(), "plain", Moment.LIVE, FACTS).text == "Hello"
 
 
-def test_a_folder_that_went_away_is_told_and_its_words_stay(own: Path) -> None:
+def test_f09_a_folder_that_went_away_is_told_and_its_words_stay(own: Path) -> None:
     folder = own / "templates"
     folder.mkdir()
     templates = Templates(write(folder, live="Hello"))
@@ -537,7 +537,7 @@ def test_a_byte_order_mark_and_line_ends_of_windows_are_fine(own: Path) -> None:
         pytest.param("n" * 150, "t" * 60, "s" * 90, "n" * 97 + "…", id="then the name"),
     ],
 )
-def test_parts_get_shorter_in_a_fixed_order(
+def test_f11_parts_get_shorter_in_a_fixed_order(
     own: Path, name: str, title: str, summary: str, text: str
 ) -> None:
     write(own, live="{{ name }}{{ title }}{{ summary }}#x")
@@ -560,7 +560,7 @@ def test_no_address_in_a_title_is_cut_in_two(own: Path) -> None:
 
 
 @pytest.mark.parametrize("network", FAKES, ids=lambda each: type(each).__name__)
-def test_a_title_of_100000_characters_fits(network: Network) -> None:
+def test_f05_a_title_of_100000_characters_fits(network: Network) -> None:
     for title in ("x" * 100_000, ZALGO * 1200, FAMILY * 14_000, "a" + "\u0301\u0316" * 50_000):
         wording = worded(None, replace(FACTS, title=title), network)
         assert network.measure(wording.text) <= network.usual_limit
@@ -622,7 +622,7 @@ def test_any_broadcast_fits_and_the_link_and_the_hashtags_are_whole(
 @pytest.mark.parametrize("network", [row.make() for row in ROWS], ids=lambda each: each.name)
 @settings(deadline=None, max_examples=50)
 @given(facts=BROADCASTS, mood=st.sampled_from([Moment.LIVE, Moment.ENDED]))
-def test_any_title_fits_every_network_s_limit_as_the_network_counts(
+def test_f02_f03_f05_any_title_fits_every_network_s_limit_as_the_network_counts(
     network: Network, facts: Facts, mood: Moment
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:  # some would ask their server
@@ -636,7 +636,7 @@ def test_any_title_fits_every_network_s_limit_as_the_network_counts(
 # What `announcer check` says
 
 
-def test_the_check_names_file_line_and_sample(own: Path) -> None:
+def test_f10_f11_the_check_names_file_line_and_sample(own: Path) -> None:
     write(
         own,
         live="Hello\n{{ titel }} {{ nam }}",

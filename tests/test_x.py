@@ -115,7 +115,7 @@ def test_a_duplicate_after_an_unclear_try_is_probably_ours(wire: Wire) -> None:
         account().publish(DOUBTFUL)
 
 
-def test_a_duplicate_of_an_older_post_is_refused_and_the_account_stays_open(wire: Wire) -> None:
+def test_f12_a_duplicate_of_an_older_post_is_refused_and_the_account_stays_open(wire: Wire) -> None:
     wire.answers(403, DUPLICATE)
     with pytest.raises(Refused, match="identical to an earlier post") as refusal:
         account().publish(POST)
