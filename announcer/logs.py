@@ -2,10 +2,11 @@
 
 import base64
 import logging
-import logging.config
+import os
+import select
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from math import isfinite
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 from urllib.parse import quote, quote_plus, urlsplit
 
 import structlog
@@ -15,6 +16,12 @@ TALKATIVE = ("requests_oauthlib", "oauthlib", "tweepy", "mastodon", "alembic")
 QUIET = ("urllib3", "apscheduler")
 """urllib3 quotes the full address of a request at WARNING; APScheduler warns of a tick that found
 another one at work, which is how it is meant to be.
+"""
+PIECE = 4096
+"""Bytes that a pipe takes without waiting once it takes any (PIPE_BUF of Linux)."""
+PATIENCE = 0.2
+"""Seconds that a line waits for whoever reads the log, once. After that it is lost, and so is
+every further one at once, until there is room again.
 """
 SHORTEST = 6
 """A secret with fewer characters is not searched for: it would garble ordinary words."""
@@ -74,6 +81,53 @@ def _parts_of_address(secret: str) -> list[str]:
     return [path, *(part for part in path.split("/") if len(part) >= 16)]
 
 
+class Unhurried(logging.StreamHandler[TextIO]):
+    """Never waits long for whoever reads the log: a pipe that nobody empties, a terminal that was
+    stopped or a full disk costs lines and not announcements. How many is said when there is room.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lost, self._torn = 0, False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+            if self._lost:
+                self._write(self._remark(record))
+                self._lost = 0
+            self._write(line)
+        except OSError:
+            self._lost += 1
+        except Exception:  # noqa: BLE001  # as logging has it: a line is no reason to stop
+            self.handleError(record)
+
+    def _remark(self, record: logging.LogRecord) -> str:
+        """What is said of the lines that were lost before *record*."""
+        text = f"{self._lost} lines were lost: nobody read them, or their disk was full"
+        remark = logging.makeLogRecord({"name": __name__, "msg": text, "created": record.created})
+        remark.levelno, remark.levelname = logging.WARNING, "WARNING"
+        return self.format(remark)
+
+    def _write(self, line: str) -> None:
+        """Raises OSError if it would have to wait."""
+        try:
+            file = self.stream.fileno()
+        except OSError:  # a made-up stream, which takes everything
+            self.stream.write(f"{line}\n")
+            return
+        data = f"{line}\n".encode("utf-8", "backslashreplace")
+        if self._torn:  # the last line that was lost had begun already
+            data = b"\n" + data
+        poll = select.poll()
+        poll.register(file, select.POLLOUT)
+        while data:
+            if not poll.poll(0 if self._lost else PATIENCE * 1000):
+                raise BlockingIOError
+            data = data[os.write(file, data[:PIECE]) :]
+            self._torn = bool(data)
+
+
 def configure(level: str, style: Literal["console", "json"], redactor: Redactor) -> None:
     """Send everything to stderr, the libraries' lines too, through *redactor*."""
     shared: list[Any] = [
@@ -110,7 +164,7 @@ def configure(level: str, style: Literal["console", "json"], redactor: Redactor)
             *renderers,
         ],
     )
-    handler = logging.StreamHandler()
+    handler = Unhurried()
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -2,12 +2,17 @@
 
 import json
 import logging
+import os
 import threading
+import time
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from fcntl import F_SETPIPE_SZ, fcntl
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
+from typing import Any, TextIO
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -296,3 +301,94 @@ def test_to_configure_twice_is_not_to_say_twice(lines: Read) -> None:
     set_up()
     fresh().info("once")
     assert len(lines()) == 1
+
+
+# Nobody reads it
+
+
+@dataclass
+class Pipe:
+    """It holds 16 KiB, and nobody reads it but the test."""
+
+    reader: int
+    stream: TextIO
+
+    def set_up(self) -> Any:
+        """A logger that writes into it. pytest sets stderr anew for every phase of a test."""
+        with redirect_stderr(self.stream):
+            set_up()
+        return fresh()
+
+    def drained(self) -> str:
+        found = b""
+        with suppress(BlockingIOError):
+            while piece := os.read(self.reader, 65536):
+                found += piece
+        return found.decode()
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    reader, writer = os.pipe()
+    fcntl(writer, F_SETPIPE_SZ, 16384)
+    os.set_blocking(reader, False)
+    with os.fdopen(writer, "w") as stream:
+        yield Pipe(reader, stream)
+    os.close(reader)
+
+
+def test_g16_lines_that_nobody_reads_are_lost_at_once_and_counted(pipe: Pipe) -> None:
+    log = pipe.set_up()
+    began = time.monotonic()
+    for number in range(1000):
+        log.info("post", number=number)
+    assert time.monotonic() - began < 2
+    kept = pipe.drained().splitlines()
+    assert 100 < len(kept) < 200
+    log.info("post", number="last")
+    remark, last = pipe.drained().splitlines()
+    assert f"{1000 - len(kept)} lines were lost" in remark
+    assert "level=warning logger=announcer.logs" in remark
+    assert "number=last" in last
+    log.info("post", number="after")
+    assert len(pipe.drained().splitlines()) == 1, "it is said once"
+
+
+def test_g16_a_line_that_is_torn_does_not_spoil_the_next(pipe: Pipe) -> None:
+    log = pipe.set_up()
+    log.info("post", text="x" * 50_000)
+    torn = pipe.drained()
+    assert len(torn) == 16384
+    log.info("post", number=1)
+    end, remark, line = pipe.drained().splitlines()
+    assert end == "", "the torn one is ended first"
+    assert "1 lines were lost" in remark
+    assert "number=1" in line
+
+
+def test_g16_a_long_line_is_whole_where_somebody_reads(pipe: Pipe) -> None:
+    log = pipe.set_up()
+    os.set_blocking(pipe.reader, True)
+    found: list[str] = []
+
+    def read() -> None:
+        text = b""
+        while not text.endswith(b"\n"):
+            text += os.read(pipe.reader, 1000)
+        found.append(text.decode())
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    log.info("post", text="ä" * 50_000)
+    reading.join(10)
+    assert found[0].count("ä") == 50_000
+    assert "lost" not in found[0]
+
+
+def test_g16_a_reader_that_went_away_is_no_reason_to_stop(pipe: Pipe) -> None:
+    log = pipe.set_up()
+    nobody = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nobody, pipe.reader)
+    os.close(nobody)
+    log.info("post")
+    log.info("post")
