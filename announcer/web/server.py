@@ -1,5 +1,6 @@
 """gunicorn with the right settings: one process, threads, and the clock inside it."""
 
+import errno
 import gc
 import socket
 import time
@@ -28,13 +29,34 @@ PATIENCE = 12.0
 for ever for the rest of a request. What is being stored is stored nevertheless.
 """
 
+SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""What a connection can not be taken for, and for which gunicorn would end the worker."""
+BREATH = 0.1
+"""Seconds until that is tried again."""
+SELDOM = 60.0
+"""Seconds between two log lines about it."""
+
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
-    """Sends those away who dawdle over a request, so that they keep nobody else out."""
+    """Sends those away who dawdle over a request, so that they keep nobody else out; and waits for
+    better times when there is no room for another connection.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._begun: dict[TConn, float] = {}
+        self._told = float("-inf")
+
+    def accept(self, listener: socket.socket) -> None:
+        try:
+            super().accept(listener)
+        except OSError as problem:
+            if problem.errno not in SCARCE:
+                raise
+            if time.monotonic() - self._told > SELDOM:
+                self._told = time.monotonic()
+                log.error("crowd", reason=f"no room for another connection: {problem.strerror}")
+            time.sleep(BREATH)  # it still waits at the door, and would be tried at once
 
     def handle(self, conn: TConn) -> object:
         self._begun[conn] = time.monotonic()
