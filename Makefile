@@ -31,6 +31,10 @@ lint: .venv/tools ## format, style and types
 faults: .venv/tools ## write docs/faults.md from the names of the tests
 	$(BIN)/python -m tests.catalogue
 
+.PHONY: mutants
+mutants: .venv/tools ## remove our safeties one at a time: does a test notice?
+	$(BIN)/python -m tests.mutants
+
 .PHONY: bench
 bench: .venv/package ## measure
 	$(BIN)/python bench/run.py

@@ -8,6 +8,7 @@ import struct
 import threading
 import time
 import traceback
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -160,6 +161,21 @@ def test_a_compressed_answer_is_read_though_not_asked_for(serve: Serve) -> None:
 def _bomb(size: int) -> bytes:
     packed = gzip.compress(bytes(size))
     return OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed) + packed
+
+
+def test_e07_an_answer_is_inflated_no_further_than_its_limit(serve: Serve) -> None:
+    """Good JSON, so that nothing but its size is wrong with it."""
+    packed = gzip.compress(b'{"id": "7"' + b" " * 50_000_000 + b"}")
+    length = b"Content-Length: %d\r\n\r\n" % len(packed)
+    server = serve(OK + b"Content-Encoding: gzip\r\n" + length + packed)
+    tracemalloc.start()
+    try:
+        with pytest.raises(Unsure, match="too big"):
+            post(server.url)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 10_000_000
 
 
 ENDLESS_CHUNK = b"10000\r\n" + bytes(65536) + b"\r\n"
