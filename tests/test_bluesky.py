@@ -146,7 +146,7 @@ def tag(text: str) -> tuple[str, str, str]:
         pytest.param("http:// https:/// ftp://x javascript:x", [], id="not a link"),
     ],
 )
-def test_links_and_tags_are_ranges_of_bytes(
+def test_f13_links_and_tags_are_ranges_of_bytes(
     wire: Wire, text: str, expected: list[tuple[str, str, str]]
 ) -> None:
     facets = published(wire, replace(POST, text=text))["record"].get("facets", [])
@@ -285,7 +285,7 @@ def test_a_session_that_ran_out_is_renewed_once(wire: Wire, status: int, error: 
     assert first == second
 
 
-def test_a_renewed_session_is_stored_before_it_is_used(wire: Wire) -> None:
+def test_a21_a_renewed_session_is_stored_before_it_is_used(wire: Wire) -> None:
     """The old refresh token is soon worth nothing: dying after the renewal must not lose it."""
     memory = ForgetfulMemory()
     wire.always("POST", CREATE, 200, session(1))
@@ -299,7 +299,7 @@ def test_a_renewed_session_is_stored_before_it_is_used(wire: Wire) -> None:
     assert bearer(wire)[-1] == ("putRecord", "Bearer access-2")
 
 
-def test_a_refused_renewal_logs_in_again(wire: Wire) -> None:
+def test_a21_a_refused_renewal_logs_in_again(wire: Wire) -> None:
     wire.always("POST", CREATE, 200, session())
     wire.always("POST", REFRESH, 400, {"error": "ExpiredToken"})
     wire.answers(400, {"error": "ExpiredToken"})
@@ -312,6 +312,40 @@ def test_a_refused_renewal_logs_in_again(wire: Wire) -> None:
         "createSession",
         "putRecord",
     ]
+
+
+class Dying(ForgetfulMemory):
+    """The process dies before its second session is stored."""
+
+    def put(self, name: str, value: str) -> None:
+        if name == "session" and self.get(name):
+            raise KeyboardInterrupt
+        super().put(name, value)
+
+
+@pytest.mark.parametrize("honoured", [True, False], ids=["it is still good", "it is worth nothing"])
+def test_a21_a_death_before_a_renewed_session_is_stored_loses_nothing(
+    wire: Wire, honoured: bool
+) -> None:
+    """The old refresh token is tried once, and then the password, which stays what it is."""
+    memory = Dying()
+    wire.always("POST", CREATE, 200, session(1))
+    wire.always("POST", REFRESH, 200, session(2))
+    wire.answers(400, {"error": "ExpiredToken"})
+    with pytest.raises(KeyboardInterrupt):
+        bluesky(memory).publish(POST)
+    alive = ForgetfulMemory()
+    alive.put("session", str(memory.get("session")))
+    refreshed = (200, session(3)) if honoured else (400, {"error": "ExpiredToken"})
+    wire.always("POST", REFRESH, *refreshed)
+    wire.always("POST", CREATE, 200, session(3))
+    wire.answers(400, {"error": "ExpiredToken"})
+    wire.answers(200, DONE)
+    assert bluesky(alive).publish(POST).id
+    assert len(wire.asked(REFRESH)) == 2, "the lost one and one more"
+    assert len(wire.asked(CREATE)) == 1 + (not honoured)
+    assert bearer(wire)[-1] == ("putRecord", "Bearer access-3")
+    assert len({sent.body for sent in wire.asked(PUT)}) == 1
 
 
 def test_a_fresh_session_that_is_refused_closes_the_account(wire: Wire) -> None:

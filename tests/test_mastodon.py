@@ -396,7 +396,7 @@ FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466"
         pytest.param("http://203.0.113.9:8080/", 24, id="an address of digits is no link"),
     ],
 )
-def test_length_is_counted_as_mastodon_counts(text: str, length: int) -> None:
+def test_f02_f13_length_is_counted_as_mastodon_counts(text: str, length: int) -> None:
     assert ACCOUNT.measure(text) == length
 
 

@@ -394,6 +394,26 @@ def test_g19_only_a_stuck_post_is_retried(box: Outbox, state: State) -> None:
         assert stored(box).state is state
 
 
+def test_g19_two_hands_at_once_are_one_retry(box: Outbox) -> None:
+    put(box, replace(DUE, state=State.FAILED))
+    together, given = threading.Barrier(8), []
+
+    def press() -> None:
+        together.wait()
+        given.append(box.retry(DUE.key, NOW, NOW + LEASE))
+
+    hands = [threading.Thread(target=press) for _ in range(8)]
+    for hand in hands:
+        hand.start()
+    for hand in hands:
+        hand.join()
+    assert len(given) == 8
+    assert sum(entry is not None for entry in given) == 1
+    (claimed,) = box.claim("me", NOW, limit=9)
+    assert claimed.entry.generation == 1, "a new key once, and not eight times"
+    assert box.retry(DUE.key, NOW, NOW + LEASE) is None, "it is on its way"
+
+
 def test_a_key_that_does_not_exist_is_not_retried(box: Outbox) -> None:
     assert box.retry("b9/live/fake", NOW, NOW) is None
 

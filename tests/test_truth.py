@@ -1,13 +1,17 @@
 """What was said stays true: titles, endings and returns, as the audience sees them step by step."""
 
+import shutil
+import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pytest
+import sqlalchemy as sa
 from pydantic import PrivateAttr, ValidationError
 
+from announcer import migrations
 from announcer.events import Kind
 from announcer.network import (
     DeliveryError,
@@ -437,3 +441,106 @@ def test_what_a_network_can_not_do_is_refused_at_the_start(
     needed = {name: "kestrel" for name, info in network.model_fields.items() if info.is_required()}
     with pytest.raises(ValidationError, match="does not offer that"):
         network(**needed, **wish)
+
+
+# A restart, an upgrade, and clocks
+
+
+def test_g05_after_a_restart_edits_go_on_and_nothing_is_told_again(act: Act) -> None:
+    wall = Wall()
+    stage = live(act, wall)
+    stage.start_up({"fake": wall})
+    stage.hear(title="Drawers")
+    stage.hear(Kind.RETITLED, title="Legs")
+    later(stage, minutes=1)
+    assert wall.changes == ["edit"]
+    stage.start_up({"fake": wall})
+    stage.hear(Kind.STOPPED)
+    later(stage, minutes=10)
+    (text,) = wall.texts
+    assert "was live" in text
+    assert (len(wall.sent), wall.changes) == (1, ["edit", "edit"])
+
+
+NEWER = """
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision = "0002", "0001"
+
+
+def upgrade() -> None:
+    op.add_column("posts", sa.Column("mood", sa.String(20)))
+"""
+
+
+def test_g15_what_waits_through_an_upgrade_is_told_once(
+    act: Act, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next version's schema, made up."""
+    wall = Wall()
+    stage = act(wall, hold=timedelta(minutes=1))
+    stage.hear(title="Drawers")
+    stage.run()
+    assert wall.sent == []
+    folder = tmp_path / "migrations"
+    shutil.copytree(Path(migrations.__file__).parent, folder)
+    (folder / "versions" / "0002_newer.py").write_text(NEWER)
+    monkeypatch.setattr(migrations, "__file__", str(folder / "__init__.py"))
+    monkeypatch.setattr(migrations, "HEAD", "0002")
+    stage.start_up({"fake": wall})
+    columns = sa.inspect(stage.box.engine).get_columns("posts")
+    assert "mood" in {column["name"] for column in columns}
+    later(stage, minutes=2)
+    assert stage.told() == ("settled", "")
+    assert len(wall.sent) == 1
+
+
+def test_c01_a_clock_that_jumps_ahead_repeats_nothing_and_says_what_is_too_late(act: Act) -> None:
+    """What is said of it is honest; a hand can still send it once the clock is right."""
+    up, away = Wall(), Fake()
+    away.then(*[TryLater("503")] * 3)
+    stage = act(up)
+    stage.start_up({"fake": up, "away": away})
+    stage.hear(title="Drawers")
+    stage.run()
+    right = stage.now
+    stage.passes(days=1)
+    stage.run()
+    assert (len(up.sent), up.changes, len(up.texts)) == (1, [], 1)
+    assert stage.told("away") == ("failed", "too late: 503")
+    stage.now = right + timedelta(minutes=1)
+    stage.run()
+    stage.hear(Kind.RETITLED, title="Legs")
+    stage.passes(minutes=1)
+    stage.run()
+    assert (len(up.sent), up.changes) == (1, ["edit"])
+    away.then(Turn(shows=True))
+    key = stage.post("away").entry.key
+    assert stage.box.retry(key, stage.now, stage.now + timedelta(minutes=30))
+    later(stage, minutes=10)
+    assert stage.told("away") == ("settled", "")
+    assert len(away.visible) == 1
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "UTC"])
+def test_c04_a_clock_set_back_for_the_winter_changes_no_duration(
+    act: Act, monkeypatch: pytest.MonkeyPatch, zone: str
+) -> None:
+    """From half past two to half past two: an hour, which the clock on the wall shows as none."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        wall = Wall()
+        stage = act(wall)
+        stage.now = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
+        stage.hear(title="Drawers")
+        stage.run()
+        later(stage, hours=1)
+        stage.hear(Kind.STOPPED)
+        later(stage, minutes=10)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    (text,) = wall.texts
+    assert "was live for 1 hour:" in text

@@ -633,6 +633,34 @@ def test_f02_f03_f05_any_title_fits_every_network_s_limit_as_the_network_counts(
     wording.text.encode()
 
 
+@pytest.mark.parametrize("network", [row.make() for row in ROWS], ids=lambda each: each.name)
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://live.example.org:8443/deep/er",
+        "https://[2001:db8::1]:8080",
+        "https://b\u00fccher.example/\u00fc",
+        "https://xn--bcher-kva.example",
+        "https://live.example.org./",
+        "https://live.example.org/a_(b)~*c*",
+        "http://192.168.1.5:8080",
+        "https://live.example.org/?a=1&b=2#c",
+    ],
+)
+def test_f13_any_address_stays_whole_and_fits(network: Network, url: str) -> None:
+    facts = replace(
+        FACTS, title="x" * 9999, url=url, posts=(("Elsewhere", "https://elsewhere.example/1"),)
+    )
+    own = Templates(None)
+    with pytest.MonkeyPatch.context() as patch:  # some would ask their server
+        patch.setattr(type(network), "limit", lambda self: self.usual_limit)
+        wording = own.word(network, network.name, Moment.LIVE, facts)
+    if not network.told_last:  # who watches the chat is there already
+        assert network.link(url) in wording.text.split()
+    assert network.measure(wording.text) <= network.usual_limit
+    assert wording.problem == ""
+
+
 # What `announcer check` says
 
 

@@ -351,7 +351,7 @@ FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466"
         pytest.param("配信https://live.example.org", 4 + 23 + 22, id="letters that touch it"),
     ],
 )
-def test_length_is_counted_as_x_counts(text: str, weight: int) -> None:
+def test_f02_f13_length_is_counted_as_x_counts(text: str, weight: int) -> None:
     assert account().measure(text) == weight
 
 
