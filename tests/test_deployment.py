@@ -4,6 +4,7 @@ import os
 import resource
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ import pytest
 
 from announcer import rehearsal
 from tests.fakes import wait_until
+from tests.preload import CLOCK, compiled
 from tests.running import Service, payload
 from tests.stranger import NOBODY
 from tests.town import Town
@@ -209,3 +211,17 @@ def test_g08_two_deployments_with_the_same_accounts_are_one_post_where_keys_are_
             "it never settled",
         )
     assert town.counts() == {"mastodon": 1, "bluesky": 1}
+
+
+# A clock that was never set
+
+
+def test_g14_a_clock_that_was_never_set_is_told_of(run: Run, tmp_path: Path) -> None:
+    """As on a board without a battery: 1970 until it finds a time server."""
+    ahead = {"LD_PRELOAD": str(compiled(CLOCK, tmp_path)), "AHEAD": str(60 - int(time.time()))}
+    service = run({"ANNOUNCER_POLL": "0s", **ahead})
+    assert service.hear(payload("0.2-stream-started")) == 401
+    service.until(lambda: "outcome=401" in service.log, "it is not in the log")
+    (line,) = [line for line in service.log.splitlines() if "outcome=401" in line]
+    assert "both clocks" in line
+    assert line.startswith("timestamp=1970-01-01")
