@@ -27,6 +27,7 @@ so. Read the modules in this order, and you have seen all of it:
     wire               the one door out, and what each failure there means
     networks           one module is one network
 
+    tally              how often each thing happened since the start
     lateness           what of it was told late, and why, for history
     web                webhook, pages, health; `web.server` is gunicorn with the right settings
     scheduler          the clock: wakes delivery when something is due

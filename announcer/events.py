@@ -176,13 +176,13 @@ def _decode(body: bytes) -> Any:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+    raise MalformedEvent(f"{name} is not JSON")
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
-        raise ValueError("the same key twice")
+        raise MalformedEvent("the same key twice")
     return document
 
 

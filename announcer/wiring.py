@@ -1,6 +1,7 @@
 """The one place where settings are put together and parts are chosen."""
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,7 @@ from announcer.settings import (
     setting,
     variable_name,
 )
+from announcer.tally import Tally
 from announcer.watch import Watch
 from announcer.wording import Templates
 
@@ -91,6 +93,12 @@ class OwncastServer(BaseModel):
         "For older servers, which do not sign: a long random word that ends the webhook's address, "
         "`/webhooks/owncast/<token>`.",
         default=None,
+    )
+    webhook_secret_previous: SecretStr | None = setting(
+        "The secret before, good until Owncast knows the new one.", default=None
+    )
+    webhook_token_previous: SecretStr | None = setting(
+        "The token before, good until Owncast knows the new address.", default=None
     )
 
 
@@ -191,12 +199,18 @@ def _cross_check(
     for name, server in channels.items():
         if server is None:
             continue
-        for what, secret in (("SECRET", server.webhook_secret), ("TOKEN", server.webhook_token)):
+        for what in ("SECRET", "TOKEN", "SECRET_PREVIOUS", "TOKEN_PREVIOUS"):
+            secret = getattr(server, f"webhook_{what.lower()}")
             if secret is None:
                 continue
             variable, value = f"{_owncast(name)}WEBHOOK_{what}", secret.get_secret_value()
-            if what == "TOKEN" and not TOKEN.fullmatch(value):
+            if what.startswith("TOKEN") and not TOKEN.fullmatch(value):
                 env.problems.append(f"{variable} must be 16 or more letters, digits, - or _")
+            current = what.removesuffix("_PREVIOUS")
+            if getattr(server, f"webhook_{current.lower()}") is None:
+                env.problems.append(
+                    f"{variable} is of no use without {_owncast(name)}WEBHOOK_{current}"
+                )
             if value in seen:
                 env.problems.append(f"{variable} must differ from {seen[value]}")
             seen[value] = variable
@@ -220,19 +234,22 @@ class Parts:
     channels: Mapping[str, Channel]
     answers: Answers
     patrols: Sequence[Patrol] = ()
+    heard: Tally = field(default_factory=Tally)
+    """Webhooks by what became of them."""
 
     def start(self) -> None:
         self.outbox.enlist()
         self.delivery.reopen_changed()
         self.clock.start()
 
-    def stop(self, patience: float) -> None:
-        """Let what is on its way arrive, for *patience* seconds."""
+    def stop(self, patience: float) -> bool:
+        """Let what is on its way arrive, for *patience* seconds. False if something still is."""
+        deadline = time.monotonic() + patience
         self.clock.stop()
         self.answers.stop()
         for patrol in self.patrols:
-            patrol.stop(patience)
-        self.delivery.stop(patience)
+            patrol.stop(max(0.0, deadline - time.monotonic()))
+        return self.delivery.stop(max(0.0, deadline - time.monotonic()))
 
 
 def composer(settings: Settings) -> Composer:

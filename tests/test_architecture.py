@@ -37,7 +37,7 @@ FLOORS = (
     {"sandbox", "sightings"},
     {"policy", "wire"},
     {"events", "network"},
-    {"settings"},
+    {"settings", "tally"},
 )
 """From the top down. A module imports only from floors below its own."""
 PURE = ("events", "policy", "sightings", "quiet", "badges", "chat", "network")

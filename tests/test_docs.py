@@ -30,6 +30,8 @@ CONTRACT = {
     "OWNCAST_URL": "none",
     "OWNCAST_WEBHOOK_SECRET": "none",
     "OWNCAST_WEBHOOK_TOKEN": "none",
+    "OWNCAST_WEBHOOK_SECRET_PREVIOUS": "none",
+    "OWNCAST_WEBHOOK_TOKEN_PREVIOUS": "none",
     "OWNCAST_ACCESS_TOKEN": "required",
     "ANNOUNCER_DATABASE_URL": "`sqlite:///announcer.db`",
     "ANNOUNCER_TEMPLATES": "none",

@@ -153,7 +153,7 @@ def test_a_stream_event_of_any_version_is_understood(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WITHOUT_ID)
-def test_an_event_of_a_version_without_ids_gets_one(name: str) -> None:
+def test_d03_an_event_of_a_version_without_ids_gets_one(name: str) -> None:
     found = read(payload(name))
     assert found == replace(WITHOUT_ID[name], id=found.id)
     assert len(found.id) == 32
@@ -187,7 +187,7 @@ def test_c05_times_are_kept_in_utc() -> None:
     assert found.stamp.tzinfo is UTC
 
 
-def test_two_copies_without_an_id_are_one_event_within_a_second() -> None:
+def test_d03_two_copies_without_an_id_are_one_event_within_a_second() -> None:
     bare = payload("0.0.7-stream-started")
     first = read(bare, NOW.replace(microsecond=0))
     assert read(bare, NOW.replace(microsecond=999_999)).id == first.id
@@ -218,10 +218,10 @@ def test_an_event_keeps_the_channel_that_its_secret_told() -> None:
         pytest.param(body() + b"\xff", "not UTF-8", id="not UTF-8"),
         pytest.param(b'{"type":"STREAM_STARTED","eventData":NaN}', "not JSON", id="NaN"),
         pytest.param(body(x=float("inf")), "not JSON", id="Infinity in a key of no interest"),
-        pytest.param(b'{"type":"CHAT","type":"STREAM_STARTED"}', "not JSON", id="a key twice"),
+        pytest.param(b'{"type":"CHAT","type":"STREAM_STARTED"}', "same key", id="a key twice"),
         pytest.param(
             b'{"type":"STREAM_STARTED","eventData":{"id":"a","id":"b"}}',
-            "not JSON",
+            "same key",
             id="a key twice, deeper",
         ),
         pytest.param(b"[" * 10_000 + b"]" * 10_000, TOO_DEEP, id="10,000 lists deep"),
@@ -242,7 +242,7 @@ def test_an_event_keeps_the_channel_that_its_secret_told() -> None:
         ),
     ],
 )
-def test_a_body_that_is_not_an_event_is_refused(raw: bytes, reason: str) -> None:
+def test_d12_a_body_that_is_not_an_event_is_refused(raw: bytes, reason: str) -> None:
     with pytest.raises(MalformedEvent, match=reason):
         parse(raw, "default", NOW)
 
@@ -281,7 +281,7 @@ WRONG_STATUS = {
     ("key", "value"),
     [pytest.param(key, value, id=f"{key}={value!r:.40}") for key in WRONG for value in WRONG[key]],
 )
-def test_a_field_of_the_wrong_type_is_refused_by_name(key: str, value: object) -> None:
+def test_d12_a_field_of_the_wrong_type_is_refused_by_name(key: str, value: object) -> None:
     with pytest.raises(MalformedEvent, match=key) as problem:
         parse(body(**{key: value}), "default", NOW)
     assert len(str(problem.value)) < 60, "the body is repeated"

@@ -20,9 +20,10 @@ import pytest
 import requests
 import structlog
 
+from announcer import wiring
 from announcer.outbox import database
 from announcer.web import webhooks
-from announcer.web.webhooks import LARGEST
+from announcer.web.gathering import LARGEST
 from tests.conftest import Wire
 from tests.house import (
     MUSIC_SECRET,
@@ -54,6 +55,14 @@ OTHERS = sorted(
     if path.stem not in OF_INTEREST and not re.match(r"api-|dev-|0.3-signature", path.stem)
 )
 """Events that have nothing to do with the stream itself."""
+
+
+CHANGING = {
+    **TWO,
+    "OWNCAST_WEBHOOK_SECRET_PREVIOUS": "the-secret-before-this-one",
+    "OWNCAST_WEBHOOK_TOKEN_PREVIOUS": "the-token-before-this-one",
+    "OWNCAST__MUSIC__WEBHOOK_SECRET_PREVIOUS": "the-secret-before-of-the-music",
+}
 
 
 @pytest.fixture
@@ -93,7 +102,7 @@ def at_the_vectors_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], No
     ("later", "status"),
     [(0, 204), (300, 204), (-300, 204), (301, 401), (-301, 401), (3600, 401), (-3600, 401)],
 )
-def test_owncasts_own_signature_is_good_for_300_seconds_either_way(
+def test_d10_owncasts_own_signature_is_good_for_300_seconds_either_way(
     home: House, at_the_vectors_time: Callable[[float], None], later: float, status: int
 ) -> None:
     at_the_vectors_time(later)
@@ -143,7 +152,7 @@ def changed_by_one_bit(body: bytes) -> str:
         pytest.param(lambda body: seal(body, at=time.time() - 3600), id="an hour old"),
     ],
 )
-def test_without_a_good_signature_nobody_is_heard(
+def test_d11_without_a_good_signature_nobody_is_heard(
     two: House, header: Callable[[bytes], str | None]
 ) -> None:
     value = header(START)
@@ -159,15 +168,49 @@ def test_without_a_good_signature_nobody_is_heard(
     assert two.hear(START).status_code == 204
 
 
-def test_a_moved_time_breaks_the_signature(home: House) -> None:
+def test_d10_a_moved_time_breaks_the_signature(home: House) -> None:
     """The time is signed too, or a stale request could be made young again."""
     old = seal(START, at=time.time() - 3600)
     young = re.sub("t=[0-9]+", f"t={int(time.time())}", old)
     assert home.hear(START, **{"owncast-signature": young}).status_code == 401
 
 
+@pytest.mark.parametrize(
+    ("off", "side"), [(-3600, "3600 s behind ours"), (400, "400 s ahead of ours")]
+)
+def test_c03_d10_a_clock_that_is_off_is_told_from_a_wrong_secret(
+    home: House, at_the_vectors_time: Callable[[float], None], off: int, side: str
+) -> None:
+    at_the_vectors_time(-off)
+    good = {VECTOR["header_name"]: VECTOR["header_value"], "Content-Type": "application/json"}
+    bad = good | {VECTOR["header_name"]: VECTOR["header_value"][:-1] + "0"}
+    unsigned = {"Content-Type": "application/json"}
+    said = []
+    with structlog.testing.capture_logs() as lines:
+        for headers in (good, bad, bad, unsigned):
+            answer = home.client.post("/webhooks/owncast", data=VECTOR["raw_body"], headers=headers)
+            said.append((answer.status_code, answer.text))
+    assert said == [
+        (401, "timestamp outside the window\n"),
+        (401, "bad signature\n"),
+        (401, "bad signature\n"),
+        (401, "no signature\n"),
+    ]
+    clock, secret, unsealed = (line["reason"] for line in lines)
+    assert "check clocks" in clock
+    assert side in clock
+    assert "check the secret" in secret
+    assert "before 0.3" in unsealed
+    assert home.parts.heard.counts() == {
+        "timestamp outside the window": 1,
+        "bad signature": 2,
+        "no signature": 1,
+    }
+    assert not home.stored()["events"]
+
+
 @pytest.mark.parametrize("name", ["x-owncast-signature", "owncast-authentication"])
-def test_a_signature_under_a_wrong_name_is_none(home: House, name: str) -> None:
+def test_d11_a_signature_under_a_wrong_name_is_none(home: House, name: str) -> None:
     answer = home.client.post(
         "/webhooks/owncast",
         data=START,
@@ -176,7 +219,9 @@ def test_a_signature_under_a_wrong_name_is_none(home: House, name: str) -> None:
     assert answer.status_code == 401
 
 
-def test_a_server_without_a_secret_can_not_be_spoken_for_with_an_empty_one(tmp_path: Path) -> None:
+def test_d11_a_server_without_a_secret_can_not_be_spoken_for_with_an_empty_one(
+    tmp_path: Path,
+) -> None:
     """HMAC takes an empty key, and everybody knows it."""
     with house(tmp_path, {"OWNCAST_WEBHOOK_TOKEN": TOKEN}) as only_token:
         assert only_token.hear(START, secret="").status_code == 401
@@ -199,26 +244,53 @@ def test_a_server_without_a_secret_can_not_be_spoken_for_with_an_empty_one(tmp_p
         pytest.param(f"x/../{TOKEN}", 404, id="a way round"),
     ],
 )
-def test_the_address_with_the_token_is_the_only_one(home: House, token: str, status: int) -> None:
+def test_d11_the_address_with_the_token_is_the_only_one(
+    home: House, token: str, status: int
+) -> None:
     before = home.stored()
     assert home.hear_by_token(START, token).status_code == status
     assert (home.stored() == before) is (status == 404)
 
 
-@pytest.mark.parametrize("token", [TOKEN, MUSIC_TOKEN, "wrong-but-just-as-long-a-one"])
-def test_tokens_are_compared_in_constant_time_and_all_of_them(
-    two: House, monkeypatch: pytest.MonkeyPatch, token: str
-) -> None:
-    compared = []
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
+    """What is compared from now on, pair by pair."""
+    pairs: list[set[str]] = []
 
-    def compare(one: bytes, other: bytes) -> bool:
-        compared.append({one, other})
+    def compare(one: Any, other: Any) -> bool:
+        pairs.append({x.decode() if isinstance(x, bytes) else x for x in (one, other)})
         return hmac.compare_digest(one, other)
 
     spy = SimpleNamespace(compare_digest=compare, digest=hmac.digest)
     monkeypatch.setattr(webhooks, "hmac", spy)
-    two.hear_by_token(START, token)
-    assert compared == [{TOKEN.encode(), token.encode()}, {MUSIC_TOKEN.encode(), token.encode()}]
+    return pairs
+
+
+@pytest.mark.parametrize("token", [TOKEN, MUSIC_TOKEN, "wrong-but-just-as-long-a-one"])
+def test_d11_tokens_are_compared_in_constant_time_and_all_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    with house(tmp_path, CHANGING) as changing:
+        pairs = compared(monkeypatch)
+        changing.hear_by_token(START, token)
+    secrets = (TOKEN, "the-token-before-this-one", MUSIC_TOKEN)
+    assert pairs == [{secret, token} for secret in secrets]
+
+
+@pytest.mark.parametrize("secret", [SECRET, MUSIC_SECRET, "a-wrong-one"])
+def test_d11_signatures_are_compared_in_constant_time_and_all_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    at = time.time()
+    given = seal(START, secret, at)
+    with house(tmp_path, CHANGING) as changing:
+        pairs = compared(monkeypatch)
+        changing.hear(START, **{"owncast-signature": given})
+    secrets = [
+        *(SECRET, "the-secret-before-this-one"),
+        *(MUSIC_SECRET, "the-secret-before-of-the-music"),
+    ]
+    due = [{seal(START, one, at).partition("s=")[2], given.partition("s=")[2]} for one in secrets]
+    assert pairs == due
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "TRACE"])
@@ -229,7 +301,7 @@ def test_nothing_but_a_post_is_an_event(home: House, method: str, path: str) -> 
 
 
 @pytest.mark.parametrize("by", ["signature", "token"])
-def test_each_channel_is_known_by_what_it_proves_itself_with(two: House, by: str) -> None:
+def test_d16_each_channel_is_known_by_what_it_proves_itself_with(two: House, by: str) -> None:
     if by == "signature":
         answers = [two.hear(START), two.hear(START, secret=MUSIC_SECRET)]
     else:
@@ -238,6 +310,61 @@ def test_each_channel_is_known_by_what_it_proves_itself_with(two: House, by: str
     rows = two.stored()
     assert {row[0] for row in rows["events"]} == {"default", "music"}
     assert len(rows["broadcasts"]) == 2, "two servers may use the same event id"
+
+
+# While a secret is changed
+
+
+@pytest.mark.parametrize(
+    ("secret", "channel"),
+    [
+        (SECRET, "default"),
+        ("the-secret-before-this-one", "default"),
+        ("the-secret-before-of-the-music", "music"),
+    ],
+)
+def test_the_secret_before_is_good_until_it_is_dropped(
+    tmp_path: Path, secret: str, channel: str
+) -> None:
+    with house(tmp_path, CHANGING) as changing:
+        assert changing.hear(START, secret).status_code == 204
+        assert {row[0] for row in changing.stored()["events"]} == {channel}
+        previous = changing.parts.heard.counts().get("previous secret", 0)
+        assert previous == (secret != SECRET)
+
+
+def test_the_token_before_is_good_until_it_is_dropped(tmp_path: Path) -> None:
+    with house(tmp_path, CHANGING) as changing:
+        assert changing.hear_by_token(START, "the-token-before-this-one").status_code == 204
+        assert changing.hear_by_token(START, "the-secret-before-this-one").status_code == 404
+        assert changing.hear(START, "the-token-before-this-one").status_code == 401
+        assert changing.parts.heard.counts()["previous secret"] == 1
+
+
+def test_the_log_tells_that_the_secret_before_is_still_used_but_not_all_the_time(
+    tmp_path: Path,
+) -> None:
+    with house(tmp_path, CHANGING) as changing, structlog.testing.capture_logs() as lines:
+        for number in range(50):
+            changing.hear(payload("0.1-chat"), "the-secret-before-this-one")
+            changing.hear(payload("0.1-chat"), "the-secret-before-of-the-music")
+            changing.hear(start(id=f"event-{number}"))
+    told = [line for line in lines if line["event"] == "webhook"]
+    assert [line["channel"] for line in told] == ["default", "music"]
+    assert all("tell Owncast the new one" in line["reason"] for line in told)
+    assert "before-this-one" not in repr(lines)
+
+
+def test_a_secret_that_is_replaced_while_we_run_is_good_at_once(tmp_path: Path) -> None:
+    """As when its file changed: the channel's settings are another object then."""
+    with house(tmp_path, {**TWO}) as running:
+        new = wiring.read({**TWO, "OWNCAST_WEBHOOK_SECRET": "a-new-one-altogether"})
+        channels = running.parts.settings.channels
+        assert isinstance(channels, dict)
+        channels["default"] = new.channels["default"]
+        assert running.hear(START).status_code == 401
+        assert running.hear(START, "a-new-one-altogether").status_code == 204
+        assert running.hear(START, MUSIC_SECRET).status_code == 204
 
 
 # What is no event
@@ -266,13 +393,13 @@ def test_only_json_is_read(home: House, kind: str, status: int) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "identity"])
-def test_a_packed_body_is_not_unpacked(home: House, encoding: str) -> None:
+def test_d12_a_packed_body_is_not_unpacked(home: House, encoding: str) -> None:
     packed = gzip.compress(START)
     assert home.hear(packed, **{"Content-Encoding": encoding}).status_code == 415
 
 
 @pytest.mark.parametrize(("size", "status"), [(LARGEST, 204), (LARGEST + 1, 413)])
-def test_a_body_has_at_most_256_kib(home: House, size: int, status: int) -> None:
+def test_d12_a_body_has_at_most_256_kib(home: House, size: int, status: int) -> None:
     body = START + b" " * (size - len(START))
     before = home.stored()
     assert home.hear(body).status_code == status
@@ -327,7 +454,7 @@ def test_a_body_has_at_most_256_kib(home: House, size: int, status: int) -> None
         pytest.param(start(status={"sessionMaxViewerCount": 1.5}), id="half a viewer"),
     ],
 )
-def test_what_is_no_event_is_refused_stored_nowhere_and_never_repeated(
+def test_d12_what_is_no_event_is_refused_stored_nowhere_and_never_repeated(
     home: House, body: bytes
 ) -> None:
     body = body.replace(b"CANARY", CANARY.encode())
@@ -408,7 +535,7 @@ def test_there_is_a_payload_of_every_generation() -> None:
     ],
     ids=["half a pair", "NUL", "bidi", "200,000 letters", "a template", "SQL", "line ends"],
 )
-def test_an_odd_title_is_no_reason_not_to_listen(home: House, title: str) -> None:
+def test_d12_an_odd_title_is_no_reason_not_to_listen(home: House, title: str) -> None:
     assert home.hear(start(streamTitle=title)).status_code == 204
     assert len(home.stored()["posts"]) == 1
 
@@ -422,7 +549,7 @@ def test_a_repeat_is_answered_like_the_first_and_folded(home: House, by: str) ->
     assert home.stored() == once
 
 
-def test_a_signed_request_played_again_within_its_time_changes_nothing(home: House) -> None:
+def test_d10_a_signed_request_played_again_within_its_time_changes_nothing(home: House) -> None:
     sealed = seal(START)
     assert home.hear(START, **{"owncast-signature": sealed}).status_code == 204
     assert home.hear(payload("0.3-stream-stopped")).status_code == 204
@@ -432,7 +559,7 @@ def test_a_signed_request_played_again_within_its_time_changes_nothing(home: Hou
 
 
 @pytest.mark.parametrize("name", ["0.3-stream-started", "0.0.6-stream-started"])
-def test_100_repeats_at_once_are_one_broadcast(home: House, name: str) -> None:
+def test_d02_d03_100_repeats_at_once_are_one_broadcast(home: House, name: str) -> None:
     body = payload(name)
     app = home.client.application
 
@@ -452,7 +579,7 @@ def test_100_repeats_at_once_are_one_broadcast(home: House, name: str) -> None:
 
 
 @pytest.mark.parametrize("breakage", [locked, table_gone, read_only, full])
-def test_what_can_not_be_stored_is_not_thanked_for_and_nothing_must_be_restarted(
+def test_b01_b03_what_can_not_be_stored_is_not_thanked_for_and_nothing_must_be_restarted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, breakage: Breakage
 ) -> None:
     patient = [pragma for pragma in database.PRAGMAS if not pragma.startswith("busy_timeout")]
@@ -470,7 +597,7 @@ def test_what_can_not_be_stored_is_not_thanked_for_and_nothing_must_be_restarted
         assert len(home.stored()["posts"]) == 1
 
 
-def test_a_short_lock_is_waited_for(home: House) -> None:
+def test_b03_a_short_lock_is_waited_for(home: House) -> None:
     with ThreadPoolExecutor(1) as pool, locked(home):
         answer = pool.submit(home.hear, START)
         time.sleep(0.3)
@@ -490,7 +617,7 @@ def test_a_short_lock_is_waited_for(home: House) -> None:
         "file:///etc",
     ],
 )
-def test_the_address_in_a_webhook_is_neither_asked_nor_shown(
+def test_d14_the_address_in_a_webhook_is_neither_asked_nor_shown(
     tmp_path: Path, wire: Wire, address: str
 ) -> None:
     wire.always("GET", "/api/status", 200, {"online": True})
@@ -533,7 +660,7 @@ def test_a_refused_webhook_is_logged_without_what_was_sent(two: House) -> None:
     assert CANARY not in repr(lines)
 
 
-def test_a_crowd_of_forgers_does_not_fill_the_log(
+def test_d11_a_crowd_of_forgers_does_not_fill_the_log(
     home: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with structlog.testing.capture_logs() as lines:
@@ -560,7 +687,7 @@ class Endless(io.RawIOBase):
         return len(buffer)
 
 
-def test_no_more_than_256_kib_are_read_into_memory(home: House) -> None:
+def test_d12_no_more_than_256_kib_are_read_into_memory(home: House) -> None:
     body = Endless()
     answer = home.client.post(
         f"/webhooks/owncast/{TOKEN}",
@@ -631,7 +758,7 @@ def test_a_body_without_an_end_is_not_listened_to(service: Service) -> None:
 @pytest.fixture(scope="module")
 def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """As `service`, but a request may take 1 s instead of 12: a test is in a hurry."""
-    patched = "from announcer import cli; from announcer.web import server; server.PATIENCE = 1.0"
+    patched = "from announcer import cli; from announcer.web import worker; worker.PATIENCE = 1.0"
     folder, program = tmp_path_factory.mktemp("impatient"), ("-c", f"{patched}; cli.main()")
     running = Service(folder, {"OWNCAST_WEBHOOK_TOKEN": TOKEN}, program)
     yield running

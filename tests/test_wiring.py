@@ -326,10 +326,46 @@ def test_a_webhook_token_may_be_any_long_word(token: str) -> None:
         ("OWNCAST_WEBHOOK_TOKEN", "OWNCAST__MUSIC__WEBHOOK_TOKEN"),
         ("OWNCAST_WEBHOOK_SECRET", "OWNCAST_WEBHOOK_TOKEN"),
         ("OWNCAST_WEBHOOK_TOKEN", "OWNCAST__MUSIC__WEBHOOK_SECRET"),
+        ("OWNCAST_WEBHOOK_TOKEN", "OWNCAST_WEBHOOK_TOKEN_PREVIOUS"),
     ],
 )
 def test_two_doors_need_two_keys(one: str, other: str) -> None:
     assert problems({one: TOKEN, other: TOKEN}) == [f"{other} must differ from {one}"]
+
+
+@pytest.mark.parametrize("of", ["OWNCAST_", "OWNCAST__MUSIC__"])
+def test_while_a_secret_is_changed_both_are_good(of: str, tmp_path: Path) -> None:
+    file = tmp_path / "previous"
+    file.write_text("the-token-that-was-before\n")
+    settings = read(
+        {
+            f"{of}WEBHOOK_SECRET": "the-new-one",
+            f"{of}WEBHOOK_SECRET_PREVIOUS": "the-one-before",
+            f"{of}WEBHOOK_TOKEN": TOKEN,
+            f"{of}WEBHOOK_TOKEN_PREVIOUS_FILE": str(file),
+        }
+    )
+    (server,) = settings.channels.values()
+    told = {name: value for name, value in server if name.endswith("previous")}
+    assert {name: value.get_secret_value() for name, value in told.items()} == {
+        "webhook_secret_previous": "the-one-before",
+        "webhook_token_previous": "the-token-that-was-before",
+    }
+    assert {"the-one-before", "the-token-that-was-before"} <= set(settings.secrets())
+    assert settings.open_doors() == []
+
+
+@pytest.mark.parametrize("of", ["OWNCAST_", "OWNCAST__MUSIC__"])
+@pytest.mark.parametrize("what", ["SECRET", "TOKEN"])
+def test_a_previous_secret_alone_is_a_mistake(of: str, what: str) -> None:
+    current, other = f"{of}WEBHOOK_{what}", {"SECRET": "TOKEN", "TOKEN": "SECRET"}[what]
+    told = problems({f"{current}_PREVIOUS": TOKEN, f"{of}WEBHOOK_{other}": "x" * 16})
+    assert told == [f"{current}_PREVIOUS is of no use without {current}"]
+
+
+def test_a_previous_token_must_be_hard_to_guess_too() -> None:
+    told = problems(OWNCAST_WEBHOOK_TOKEN=TOKEN, OWNCAST_WEBHOOK_TOKEN_PREVIOUS="short")
+    assert told == ["OWNCAST_WEBHOOK_TOKEN_PREVIOUS must be 16 or more letters, digits, - or _"]
 
 
 @pytest.mark.parametrize(
@@ -376,6 +412,8 @@ SECRETS = {
     "X_ACCESS_TOKEN": f"{CANARY}-11",
     "X_ACCESS_TOKEN_SECRET": f"{CANARY}-12",
     "DISCORD_WEBHOOK_URL": f"https://discord.com/api/webhooks/17/{CANARY}-13",
+    "OWNCAST_WEBHOOK_SECRET_PREVIOUS": f"{CANARY}-14",
+    "OWNCAST_WEBHOOK_TOKEN_PREVIOUS": f"{CANARY}-15",
 }
 ALL = {
     **SECRETS,

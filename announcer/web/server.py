@@ -1,10 +1,7 @@
 """gunicorn with the right settings: one process, threads, and the clock inside it."""
 
-import errno
 import gc
-import socket
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +9,10 @@ import structlog
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
-from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from announcer import wiring
 from announcer.web import create_app
+from announcer.web.worker import LISTENERS, Worker
 from announcer.wiring import Parts, Settings
 
 log = structlog.get_logger("announcer.server")
@@ -24,57 +21,11 @@ THREADS = 16
 """For the webhook and the pages; none of them waits for a network."""
 GRACE = 30
 """Seconds that a stop waits for what is on its way; a container must grant a little more."""
-PATIENCE = 12.0
-"""Seconds from the first byte of a request to the end of its answer. gunicorn's threads would wait
-for ever for the rest of a request. What is being stored is stored nevertheless.
-"""
-
-SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""What a connection can not be taken for, and for which gunicorn would end the worker."""
-BREATH = 0.1
-"""Seconds until that is tried again."""
-SELDOM = 60.0
-"""Seconds between two log lines about it."""
+PARTING = 5
+"""Seconds of GRACE that are left for the process to end."""
 
 
-class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
-    """Sends those away who dawdle over a request, so that they keep nobody else out; and waits for
-    better times when there is no room for another connection.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._begun: dict[TConn, float] = {}
-        self._told = float("-inf")
-
-    def accept(self, listener: socket.socket) -> None:
-        try:
-            super().accept(listener)
-        except OSError as problem:
-            if problem.errno not in SCARCE:
-                raise
-            if time.monotonic() - self._told > SELDOM:
-                self._told = time.monotonic()
-                log.error("crowd", reason=f"no room for another connection: {problem.strerror}")
-            time.sleep(BREATH)  # it still waits at the door, and would be tried at once
-
-    def handle(self, conn: TConn) -> object:
-        self._begun[conn] = time.monotonic()
-        try:
-            return super().handle(conn)
-        finally:
-            del self._begun[conn]
-
-    def notify(self) -> None:
-        """Called every second."""
-        super().notify()
-        for conn, begun in list(self._begun.items()):
-            if time.monotonic() - begun > PATIENCE:
-                with suppress(OSError):  # it was closed meanwhile
-                    conn.sock.shutdown(socket.SHUT_RDWR)
-
-
-class Log(Logger):  # type: ignore[misc]  # as above
+class Log(Logger):  # type: ignore[misc]  # gunicorn ships no types
     """What gunicorn says goes where everything goes: one line each, in our format, no secret."""
 
     def setup(self, cfg: object) -> None:
@@ -103,7 +54,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
             "worker_class": Worker,
             "logger_class": Log,
             "threads": THREADS,
-            "worker_connections": 200,
+            "worker_connections": 3 * LISTENERS,
             "timeout": 60,
             "graceful_timeout": GRACE,
             "keepalive": 5,
@@ -131,9 +82,14 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
         log.info("ready", destinations=",".join(self._settings.destinations) or "none")
         return create_app(self._parts)
 
-    def _on_exit(self, _server: object, _worker: object) -> None:
-        if self._parts:
-            self._parts.stop(GRACE - 5)
+    def _on_exit(self, _server: object, worker: Worker) -> None:
+        if self._parts is None:
+            return
+        # The last requests took their part of it already.
+        told = worker.told_to_stop or time.monotonic()
+        patience = told + GRACE - PARTING - time.monotonic()
+        if not self._parts.stop(max(0.0, patience)):
+            log.warning("stopped", reason="posts are still on their way: the next start finds out")
 
 
 def _before_fork(_server: object, _worker: object) -> None:

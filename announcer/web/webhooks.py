@@ -7,56 +7,83 @@ HMAC-SHA256 over `<t>.` and the raw body.
 import hmac
 import time
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NoReturn
 
 import structlog
 from flask import Blueprint, Response, abort, request
 from flask.typing import ResponseReturnValue
+from pydantic import SecretStr
 
 from announcer.events import MalformedEvent, parse
 from announcer.outbox import StorageError
-from announcer.wiring import Parts
+from announcer.web.gathering import LARGEST
+from announcer.wiring import OwncastServer, Parts
 
 log = structlog.get_logger("announcer.webhooks")
 
-LARGEST = 256 * 1024
-"""Bytes of a body."""
 WINDOW = 300
 """Seconds that a signature's time may differ from ours, either way."""
 SELDOM = 60.0
 """Seconds between two log lines on the same refusal: anybody can cause one."""
+HOURLY = 3600.0
+"""Seconds between two on a previous secret that is still in use: it is no trouble yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Which *channel* a webhook is from. *previous*: it was proved by the secret before the current
+    one. *ahead* is by how many seconds its time is ahead of ours.
+    """
+
+    channel: str
+    previous: bool
+    ahead: int = 0
 
 
 def blueprint(parts: Parts) -> Blueprint:
     door = Blueprint("webhooks", __name__)
-    servers = parts.settings.channels
-    secrets = {name: _bytes(server.webhook_secret) for name, server in servers.items()}
-    tokens = {name: _bytes(server.webhook_token) for name, server in servers.items()}
-    refusals = _Refusals()
+    seldom = _Seldom()
+
+    def refuse(status: int, what: str, check: str) -> NoReturn:
+        parts.heard.add(what)
+        seldom.warn(what, SELDOM, outcome=status, reason=f"{what}: {check}")
+        if status == 404:
+            abort(404)  # like any other place that does not exist
+        abort(Response(f"{what}\n", status, mimetype="text/plain"))
+
+    # Secrets are looked up each time: one may be replaced while we run.
 
     @door.post("/webhooks/owncast")
     def signed() -> ResponseReturnValue:
         body = _body()
-        channel = _signer(request.headers.get("owncast-signature", ""), body, secrets)
-        if channel is None:
-            refusals.tell(401, "bad or stale signature: check the secret and both clocks")
-            abort(Response("bad or stale signature\n", 401, mimetype="text/plain"))
-        return _take(body, channel)
+        header = request.headers.get("owncast-signature", "")
+        proof = _signer(header, body, parts.settings.channels, time.time())
+        if proof is None:
+            if not header:
+                refuse(401, "no signature", "Owncast before 0.3 needs the address with a token")
+            refuse(401, "bad signature", "check the secret, here and in Owncast")
+        if abs(proof.ahead) > WINDOW:
+            side = "ahead of" if proof.ahead > 0 else "behind"
+            off = f"check clocks, Owncast's is {abs(proof.ahead)} s {side} ours"
+            refuse(401, "timestamp outside the window", off)
+        return _take(body, proof)
 
     @door.post("/webhooks/owncast/<token>")
     def by_token(token: str) -> ResponseReturnValue:
-        channel = None
-        for name, secret in tokens.items():
-            # Every one is compared, so that the time taken tells nothing.
-            if secret and hmac.compare_digest(secret, token.encode()):
-                channel = name
-        if channel is None:
-            refusals.tell(404, "a wrong token: check the webhook's address in Owncast")
-            abort(404)
-        return _take(_body(), channel)
+        proof = _bearer(token.encode(), parts.settings.channels)
+        if proof is None:
+            refuse(404, "wrong token", "check the webhook's address in Owncast")
+        return _take(_body(), proof)
 
-    def _take(body: bytes, channel: str) -> ResponseReturnValue:
-        now = datetime.now(UTC)
+    def _take(body: bytes, proof: Proof) -> ResponseReturnValue:
+        now, channel = datetime.now(UTC), proof.channel
+        if proof.previous:
+            parts.heard.add("previous secret")
+            why = "it still proves itself with the secret or token before: tell Owncast the new one"
+            seldom.warn(f"previous {channel}", HOURLY, channel=channel, reason=why)
         try:
             event = parse(body, channel, now)
             if event:
@@ -64,31 +91,36 @@ def blueprint(parts: Parts) -> Blueprint:
             else:
                 parts.answers.hear(body, channel)
         except MalformedEvent as problem:
-            log.warning("webhook", outcome=400, channel=channel, reason=str(problem))
+            parts.heard.add("not an event")
+            reason = str(problem)
+            seldom.warn(f"{channel} {reason}", SELDOM, outcome=400, channel=channel, reason=reason)
             return Response(f"not an event: {problem}\n", 400, mimetype="text/plain")
         except StorageError as problem:
+            parts.heard.add("not stored")
             log.error("webhook", outcome=503, channel=channel, reason=type(problem).__name__)
             return Response("could not be stored\n", 503, mimetype="text/plain")
+        parts.heard.add("taken" if event else "of no interest")
         return "", 204
 
     return door
 
 
-class _Refusals:
-    """Logs that nobody was let in, but for a crowd no more than for one."""
+class _Seldom:
+    """Warns of what may happen often, but for a crowd no more than for one. *what* is one of few
+    words of ours, never a stranger's.
+    """
 
     def __init__(self) -> None:
-        self._last: dict[int, float] = {}
-        self._unsaid: Counter[int] = Counter()
+        self._last: dict[str, float] = {}
+        self._unsaid: Counter[str] = Counter()
 
-    def tell(self, outcome: int, reason: str) -> None:
+    def warn(self, what: str, pause: float, **said: object) -> None:
         now = time.monotonic()
-        if now - self._last.get(outcome, float("-inf")) < SELDOM:
-            self._unsaid[outcome] += 1
+        if now - self._last.get(what, float("-inf")) < pause:
+            self._unsaid[what] += 1
             return
-        self._last[outcome] = now
-        unsaid = self._unsaid.pop(outcome, None)
-        log.warning("webhook", outcome=outcome, reason=reason, unsaid=unsaid)
+        self._last[what] = now
+        log.warning("webhook", **said, unsaid=self._unsaid.pop(what, None))
 
 
 def _body() -> bytes:
@@ -102,22 +134,34 @@ def _body() -> bytes:
     return body
 
 
-def _signer(header: str, body: bytes, secrets: dict[str, bytes]) -> str | None:
-    """The channel whose secret signed *body*, None if there is none or the time is off."""
+# Below, all that is secret is compared every time, so that the time taken tells nothing.
+
+
+def _signer(
+    header: str, body: bytes, servers: Mapping[str, OwncastServer], now: float
+) -> Proof | None:
+    """Whose secret signed *body* with the time it gives, however long ago; None if nobody's."""
     parts = dict(part.partition("=")[::2] for part in header.split("."))
     at, signature = parts.get("t", ""), parts.get("s", "")
     if not (at.isascii() and at.isdigit() and len(at) < 15 and signature.isascii()):
         return None
-    if abs(time.time() - int(at)) > WINDOW:
-        return None
-    found = None
-    for name, secret in secrets.items():
-        expected = hmac.digest(secret, f"{at}.".encode() + body, "sha256").hex()
-        if hmac.compare_digest(expected, signature) and secret:
-            found = name
+    signed, ahead, found = at.encode() + b"." + body, int(at) - round(now), None
+    for name, server in servers.items():
+        for secret in (server.webhook_secret, server.webhook_secret_previous):
+            if secret and hmac.compare_digest(_digest(secret, signed), signature):
+                found = Proof(name, secret is not server.webhook_secret, ahead)
     return found
 
 
-def _bytes(secret: object) -> bytes:
-    reveal = getattr(secret, "get_secret_value", None)
-    return reveal().encode() if reveal else b""
+def _bearer(token: bytes, servers: Mapping[str, OwncastServer]) -> Proof | None:
+    """Whose *token* it is; None if nobody's."""
+    found = None
+    for name, server in servers.items():
+        for secret in (server.webhook_token, server.webhook_token_previous):
+            if secret and hmac.compare_digest(secret.get_secret_value().encode(), token):
+                found = Proof(name, secret is not server.webhook_token)
+    return found
+
+
+def _digest(secret: SecretStr, signed: bytes) -> str:
+    return hmac.digest(secret.get_secret_value().encode(), signed, "sha256").hex()
