@@ -85,3 +85,10 @@ def memory_of(pid: int) -> float:
         if line.startswith("Pss:"):
             return int(line.split()[1]) / 1024
     raise AssertionError("it has no memory")
+
+
+def worker_of(service: Service) -> int:
+    """The process that does the work; the one that was started only watches over it."""
+    pid = service.process.pid
+    (worker,) = Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()
+    return int(worker)

@@ -5,11 +5,9 @@ import hmac
 import io
 import json
 import re
-import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +15,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import requests
 import structlog
 
 from announcer import wiring
@@ -39,7 +36,7 @@ from tests.house import (
     seal,
     table_gone,
 )
-from tests.running import PAYLOADS, SECRET, Service, payload
+from tests.running import PAYLOADS, SECRET, payload
 
 START = payload("0.3-stream-started")
 VECTOR = json.loads((PAYLOADS / "0.3-signature-vector.json").read_text("utf-8"))
@@ -696,112 +693,3 @@ def test_d12_no_more_than_256_kib_are_read_into_memory(home: House) -> None:
     )
     assert answer.status_code == 413
     assert body.taken <= LARGEST + 65536
-
-
-# What only a real server can show
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    running = Service(
-        tmp_path_factory.mktemp("service"),
-        {"OWNCAST_WEBHOOK_TOKEN": TOKEN, "ANNOUNCER_LOG_FORMAT": "json"},
-    )
-    yield running
-    assert running.stop() == 0
-
-
-def test_a_body_without_a_length_is_cut_off_at_256_kib(service: Service) -> None:
-    def pieces(size: int) -> Iterator[bytes]:
-        yield START
-        yield from [b" " * 1024] * ((size - len(START)) // 1024)
-
-    def send(size: int) -> int:
-        return requests.post(
-            f"{service.url}/webhooks/owncast/{TOKEN}",
-            data=pieces(size),
-            headers={"Content-Type": "application/json"},
-            timeout=10,
-        ).status_code
-
-    assert send(LARGEST - 2048) == 204
-    assert send(LARGEST + 4096) == 413
-
-
-def test_a_body_that_claims_to_be_large_is_not_waited_for(service: Service) -> None:
-    head = (
-        f"POST /webhooks/owncast/{TOKEN} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    )
-    with socket.create_connection(("127.0.0.1", service.port), timeout=5) as line:
-        line.sendall(f"{head}Content-Length: {10**12}\r\n\r\n".encode())
-        assert line.recv(100).startswith(b"HTTP/1.1 413 ")
-
-
-def test_a_body_without_an_end_is_not_listened_to(service: Service) -> None:
-    head = (
-        f"POST /webhooks/owncast/{TOKEN} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    )
-    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as line:
-        line.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
-        sent, answer = 0, b""
-        with suppress(OSError):  # the reset may overtake the answer
-            while sent < 100_000_000:
-                line.sendall(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
-                sent += 0x10000
-        with suppress(OSError):
-            answer = line.recv(100)
-    assert sent < 100_000_000
-    assert not answer or b" 413 " in answer
-    assert service.hear(START) == 204
-
-
-@pytest.fixture(scope="module")
-def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """As `service`, but a request may take 1 s instead of 12: a test is in a hurry."""
-    patched = "from announcer import cli; from announcer.web import worker; worker.PATIENCE = 1.0"
-    folder, program = tmp_path_factory.mktemp("impatient"), ("-c", f"{patched}; cli.main()")
-    running = Service(folder, {"OWNCAST_WEBHOOK_TOKEN": TOKEN}, program)
-    yield running
-    assert running.stop() == 0
-
-
-@pytest.mark.parametrize(
-    "half",
-    [
-        "Host: x\r\n",
-        "Host: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{",
-        "Host: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{",
-    ],
-    ids=["headers", "body", "chunk"],
-)
-def test_clients_that_dawdle_do_not_keep_the_others_out(impatient: Service, half: str) -> None:
-    """Slow loris: each of them sends a part of a request and then nothing more."""
-    lines = [socket.create_connection(("127.0.0.1", impatient.port)) for _ in range(20)]
-    try:
-        for line in lines:
-            line.sendall(f"POST /webhooks/owncast/{TOKEN} HTTP/1.1\r\n{half}".encode())
-        time.sleep(0.3)
-        begun = time.monotonic()
-        assert impatient.hear(START) == 204
-        assert time.monotonic() - begun < 5
-    finally:
-        for line in lines:
-            line.close()
-
-
-def test_what_the_server_itself_says_is_in_our_format_and_without_the_token(
-    service: Service,
-) -> None:
-    for request in (
-        f"POST /webhooks/owncast/{TOKEN} HTTP/9.9\r\n\r\n",
-        f"POST  /webhooks/owncast/{TOKEN}\r\n\r\n",
-        f"GET /{TOKEN * 300} HTTP/1.1\r\n\r\n",
-        f"GET / HTTP/1.1\r\nbad header {TOKEN}\r\n\r\n",
-    ):
-        with socket.create_connection(("127.0.0.1", service.port), timeout=10) as line:
-            line.sendall(request.encode())
-            assert line.recv(100).startswith(b"HTTP/1.1 4")
-    service.until(lambda: "nvalid" in service.log, "it says nothing of a broken request")
-    for said in service.log.splitlines():
-        assert json.loads(said)["logger"]
-    assert TOKEN not in service.log

@@ -28,6 +28,7 @@ class Verdict(Enum):
     BAD = "400 Bad Request"
     LARGE = "413 Content Too Large"
     LONG = "431 Request Header Fields Too Large"
+    PACKED = "501 Not Implemented"
 
     @property
     def refused(self) -> bool:
@@ -60,8 +61,8 @@ class Gathering:
             if end < 0:
                 return Verdict.MORE
             self._body = self._at = end + 4
-            if not self._understand(bytes(self.bytes[:end])):
-                return Verdict.WHOLE  # gunicorn says what is wrong with it
+            if odd := self._understand(bytes(self.bytes[:end])):
+                return odd
         if self._chunked:
             return self._chunks()
         length = self._length or 0
@@ -69,23 +70,23 @@ class Gathering:
             return Verdict.LARGE
         return Verdict.WHOLE if len(self.bytes) >= self._body + length else Verdict.MORE
 
-    def _understand(self, head: bytes) -> bool:
-        """False if it can not be told where the body ends."""
+    def _understand(self, head: bytes) -> Verdict | None:
+        """None if it can be told where the body ends. WHOLE is for gunicorn to refuse."""
         for line in head.split(b"\r\n")[1:]:
             name, _, value = line.partition(b":")
             match name.strip().lower():
                 case b"content-length":
                     value = value.strip()
                     if self._length is not None or not LENGTH.fullmatch(value):
-                        return False
+                        return Verdict.WHOLE
                     self._length = int(value)
                 case b"transfer-encoding":
                     if self._chunked or value.strip().lower() != b"chunked":
-                        return False
+                        return Verdict.PACKED
                     self._chunked = True
                 case b"expect":
                     self.expects = value.strip().lower() == b"100-continue"
-        return not (self._chunked and self._length is not None)
+        return Verdict.WHOLE if self._chunked and self._length is not None else None
 
     def _chunks(self) -> Verdict:
         if len(self.bytes) - self._body > LARGEST_FRAMED:
