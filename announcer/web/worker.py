@@ -9,6 +9,7 @@ import errno
 import socket
 import sys
 import time
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from selectors import EVENT_READ
@@ -33,7 +34,9 @@ and the one that has dawdled the longest goes.
 HELD = 8 * 1024 * 1024
 """Bytes of requests that are not whole, all together. More, and it is the same."""
 FAREWELL = 2.0
-"""Seconds for a client to take a refusal while it is still talking; and, when we stop, to begin."""
+"""Seconds for a client to take its last answer, though it still talks; and, when we stop, to begin.
+Closed while it talks, it would get a reset in place of the answer.
+"""
 UNHEARD = 1024 * 1024
 """Bytes of what it says meanwhile."""
 PIECE = 64 * 1024
@@ -118,15 +121,28 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
 
     def enqueue_req(self, conn: TConn) -> None:
         """A connection is new, or has something to say again."""
-        if len(self._listening) >= LISTENERS:
-            self._drop(next(iter(self._listening)))
-        conn.sock.setblocking(False)
-        self._listening[conn] = Listening(time.monotonic())
+        self._listen(conn)
         early = conn.parser.unreader.take_buffered() if conn.parser else b""
         if early:  # sent along with the request before
             self._take(conn, early)
         else:
             self._hear(conn)
+
+    def finish_request(self, conn: TConn, fs: Future[object]) -> None:
+        """In the main loop, where gunicorn would wait for up to 2 s until the other side closes."""
+        if not fs.cancelled() and not fs.exception() and fs.result():
+            return super().finish_request(conn, fs)  # type: ignore[no-any-return]  # as above
+        with suppress(OSError):  # it is closed already
+            conn.sock.shutdown(socket.SHUT_WR)
+        self._listen(conn, refused=True)
+        return self._hear(conn)
+
+    def _listen(self, conn: TConn, *, refused: bool = False) -> None:
+        if len(self._listening) >= LISTENERS:
+            self._drop(next(iter(self._listening)))
+        with suppress(OSError):  # it is closed already
+            conn.sock.setblocking(False)
+        self._listening[conn] = Listening(time.monotonic(), refused=refused)
 
     def _hear(self, conn: TConn) -> None:
         try:
@@ -142,7 +158,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         listening = self._listening[conn]
         if listening.refused:
             listening.unheard += len(piece)
-            return self._drop(conn) if listening.unheard > UNHEARD else None
+            return self._drop(conn) if listening.unheard > UNHEARD else self._watch(conn)
         self._held += len(piece)
         verdict = listening.request.add(piece)
         if verdict is Verdict.WHOLE:
@@ -161,7 +177,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         return None
 
     def _refuse(self, conn: TConn, verdict: Verdict) -> None:
-        """Listen on for a moment: closed at once, a client that still talks misses the answer."""
         self._say(conn, verdict.value, "Connection: close", "Content-Length: 0")
         with suppress(OSError):
             conn.sock.shutdown(socket.SHUT_WR)
