@@ -109,7 +109,11 @@ class Service:
     def stop(self) -> int:
         """SIGTERM; the exit status."""
         self.process.terminate()
-        status = self.process.wait(40)
+        return self.wait(40)
+
+    def wait(self, patience: float) -> int:
+        """The exit status, once it has ended by itself."""
+        status = self.process.wait(patience)
         self._log.close()
         return status
 

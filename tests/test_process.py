@@ -183,7 +183,7 @@ def worker_of(service: Service) -> int:
     return int(worker)
 
 
-def test_a_worker_that_dies_is_replaced_and_its_post_is_found(
+def test_g03_g04_a_worker_that_dies_is_replaced_and_its_post_is_found(
     build: Build, serve: Serve, tmp_path: Path
 ) -> None:
     town = build(honours_keys=False)
@@ -205,7 +205,7 @@ def answers(service: Service) -> bool:
         return False
 
 
-def test_a_stop_during_a_send_waits_for_the_receipt(
+def test_g01_a_stop_during_a_send_waits_for_the_receipt(
     build: Build, serve: Serve, tmp_path: Path
 ) -> None:
     town = build()
@@ -223,7 +223,7 @@ def test_a_stop_during_a_send_waits_for_the_receipt(
     assert town.counts() == dict.fromkeys(SOCIAL, 1)
 
 
-def test_an_idle_service_stops_at_once(build: Build, serve: Serve) -> None:
+def test_g01_an_idle_service_stops_at_once(build: Build, serve: Serve) -> None:
     service = serve(build().settings("discord"))
     assert service.stop() == 0
     assert "Traceback" not in service.log

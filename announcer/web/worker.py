@@ -145,6 +145,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         self._listening[conn] = Listening(time.monotonic(), refused=refused)
 
     def _hear(self, conn: TConn) -> None:
+        if conn not in self._listening:  # dropped in the same round in which it spoke
+            return None
         try:
             piece = conn.sock.recv(PIECE)
         except BlockingIOError:
