@@ -42,7 +42,7 @@ def test_all_is_well_and_everybody_may_know(home: House) -> None:
     ("breakage", "alive"),
     [(locked, 200), (read_only, 200), (table_gone, 503)],
 )
-def test_a_broken_database_is_not_ready_and_recovers_by_itself(
+def test_b04_a_broken_database_is_not_ready_and_recovers_by_itself(
     home: House, breakage: Breakage, alive: int
 ) -> None:
     """A restart mends no full disk, so only what can not even be read counts as not alive."""
@@ -94,7 +94,7 @@ def test_the_clock_ticks_as_long_as_it_finishes_its_looks(
     assert ask(home, "/readyz")[0] == 200
 
 
-def test_a_locked_database_holds_up_a_crowd_no_longer_than_one(home: House) -> None:
+def test_b04_a_locked_database_holds_up_a_crowd_no_longer_than_one(home: House) -> None:
     """Or a lock that lasts would keep every thread of the server, one after another."""
 
     def knock(number: int) -> int:

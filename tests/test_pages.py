@@ -1,13 +1,16 @@
 """The pages for people: what they show, to whom, and that nothing on them is alive."""
 
+import time
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
+import structlog
 from werkzeug.test import TestResponse
 
 from announcer import policy
@@ -16,7 +19,8 @@ from announcer.events import Event, Kind
 from announcer.network import Moment, Receipt, Refused, Repeat, Unsure
 from announcer.outbox import Claim, Try
 from announcer.policy import Entry
-from announcer.web import HEADERS
+from announcer.web import HEADERS, pages
+from announcer.web.crowd import ADDRESSES, GUESSES, REGAINED, Guesses, who
 from tests.house import ONE, TWO, House, house
 
 HOSTILE = """</code></div><script>alert(1)</script><img src=x onerror='a()'>"quoted" & {{ 7*7 }}"""
@@ -156,7 +160,7 @@ def test_another_channel_is_named(tmp_path: Path) -> None:
         assert "music" in Page(look(two)).words
 
 
-def test_everything_from_outside_is_words_and_nothing_else(home: House) -> None:
+def test_g18_everything_from_outside_is_words_and_nothing_else(home: House) -> None:
     before = Page(look(home))
     claim = begin(home, HOSTILE)
     failed = policy.failed(claim.entry, f"403 {HOSTILE}")
@@ -179,7 +183,7 @@ def test_everything_from_outside_is_words_and_nothing_else(home: House) -> None:
         "//evil.example",
     ],
 )
-def test_what_is_no_web_address_is_not_linked(home: House, link: str) -> None:
+def test_g18_what_is_no_web_address_is_not_linked(home: House, link: str) -> None:
     claim = begin(home)
     become(home, claim, policy.settled(claim.entry), "We are live", link)
     page = Page(look(home))
@@ -194,7 +198,7 @@ def test_the_page_needs_nothing_from_elsewhere_and_its_style_is_there(home: Hous
         assert b"http" not in answer.data
 
 
-def test_looking_changes_nothing(home: House) -> None:
+def test_g18_looking_changes_nothing(home: House) -> None:
     begin(home)
     before = home.stored()
     for path in ("/", "/healthz", "/readyz", "/static/announcer.css"):
@@ -329,7 +333,7 @@ def test_with_a_password_it_is_seen_from_everywhere(guarded: House, address: str
         pytest.param("Basic " + "A" * 100_000, id="100,000 letters"),
     ],
 )
-def test_with_a_password_it_is_seen_by_nobody_else(
+def test_g18_with_a_password_it_is_seen_by_nobody_else(
     guarded: House, authorization: str | None
 ) -> None:
     answer = look(guarded, **({} if authorization is None else {"Authorization": authorization}))
@@ -339,6 +343,79 @@ def test_with_a_password_it_is_seen_by_nobody_else(
 
 
 # What every answer has
+
+
+def guess(there: House, word: str, address: str = "203.0.113.9", **headers: str) -> TestResponse:
+    return there.client.get(
+        "/",
+        headers={"Authorization": login("admin", word), **headers},
+        environ_base={"REMOTE_ADDR": address},
+    )
+
+
+def test_g18_wrong_passwords_are_limited_for_each_address(
+    guarded: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(pages, "time", SimpleNamespace(monotonic=lambda: now))
+    with structlog.testing.capture_logs() as lines:
+        said = [guess(guarded, f"guess {n}").status_code for n in range(GUESSES + 5)]
+    assert said == [401] * GUESSES + [429] * 5
+    assert [(line["address"], line["outcome"]) for line in lines] == [("203.0.113.9", 401)]
+    assert "guess 0" not in repr(lines)
+    refused = guess(guarded, PASSWORD)
+    assert refused.status_code == 429, "or the limit would be none"
+    assert 0 < int(refused.headers["Retry-After"]) <= REGAINED
+    assert guess(guarded, PASSWORD, "198.51.100.7").status_code == 200, "another is not held up"
+    now += REGAINED
+    assert guess(guarded, PASSWORD).status_code == 200
+    said = [guess(guarded, "again").status_code for _ in range(GUESSES)]
+    assert said == [401] * GUESSES, "who knew it starts anew"
+
+
+def test_g18_no_password_at_all_is_no_guess(guarded: House) -> None:
+    """A browser asks that way first, each time."""
+    elsewhere = {"REMOTE_ADDR": "203.0.113.9"}
+    for _ in range(3 * GUESSES):
+        assert guarded.client.get("/", environ_base=elsewhere).status_code == 401
+    assert guess(guarded, PASSWORD).status_code == 200
+
+
+def test_g18_a_stranger_behind_our_proxy_does_not_lock_us_out(guarded: House) -> None:
+    """And what a stranger says of where it is from counts for nothing: only the proxy's word."""
+    for n in range(2 * GUESSES):
+        made_up = {"X-Forwarded-For": f"192.0.2.{n}, 203.0.113.9"}
+        guess(guarded, "wrong", "127.0.0.1", **made_up)
+    assert guess(guarded, PASSWORD, "127.0.0.1", **made_up).status_code == 429
+    assert guess(guarded, PASSWORD, "127.0.0.1").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("remote", "forwarded", "counts"),
+    [
+        ("203.0.113.9", "", "203.0.113.9"),
+        ("9.9.9.9", "198.51.100.7", "9.9.9.9"),
+        ("127.0.0.1", "198.51.100.7", "198.51.100.7"),
+        ("172.18.0.2", "10.0.0.1, 198.51.100.7", "198.51.100.7"),
+        ("127.0.0.1", "198.51.100.7, nonsense", "127.0.0.1"),
+        ("::1", "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::1", "", "2001:db8:1:2::/64"),
+        ("", "", "unknown"),
+    ],
+)
+def test_g18_who_counts_is_whom_a_proxy_of_ours_names(
+    remote: str, forwarded: str, counts: str
+) -> None:
+    assert who(remote, forwarded) == counts
+
+
+def test_g18_a_million_addresses_take_no_more_memory_than_a_thousand() -> None:
+    guesses = Guesses()
+    for number in range(5 * ADDRESSES):
+        for _ in range(GUESSES):
+            guesses.wrong(str(number), 0.0)
+    held_up = [number for number in range(5 * ADDRESSES) if guesses.wait(str(number), 0.0)]
+    assert held_up == list(range(4 * ADDRESSES, 5 * ADDRESSES))
 
 
 @pytest.mark.parametrize(
@@ -353,7 +430,7 @@ def test_with_a_password_it_is_seen_by_nobody_else(
         "/static/../x",
     ],
 )
-def test_every_answer_is_hardened(home: House, path: str) -> None:
+def test_g18_every_answer_is_hardened(home: House, path: str) -> None:
     with home.client.get(path) as answer:
         policy_ = answer.headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy_

@@ -1,9 +1,11 @@
 """The pages for people. Everything shown is escaped; nothing here changes anything."""
 
 import hmac
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from math import ceil
 
 import structlog
 from flask import Blueprint, Response, abort, render_template, request
@@ -14,6 +16,7 @@ from announcer.lateness import lateness
 from announcer.network import Moment
 from announcer.outbox import Shown, StorageError
 from announcer.policy import Broadcast, Entry, Rules, State
+from announcer.web.crowd import Guesses, Seldom, who
 from announcer.wiring import Parts
 
 log = structlog.get_logger("announcer.pages")
@@ -22,6 +25,9 @@ BROADCASTS = 20
 """How many the first page shows."""
 PASSED_ON = ("forwarded", "via", "x-", "cf-", "true-client-ip")
 """So begin the headers that proxies add, and none that a browser sends by itself."""
+
+SELDOM = 60.0
+"""Seconds between two log lines on wrong passwords."""
 
 STATES = {
     State.DUE: "waiting",
@@ -52,6 +58,7 @@ class Row:
 def blueprint(parts: Parts) -> Blueprint:
     pages = Blueprint("pages", __name__)
     password = parts.settings.service.admin_password
+    guesses, seldom = Guesses(), Seldom(log.warning, "page")
 
     @pages.before_request
     def guard() -> ResponseReturnValue | None:
@@ -66,11 +73,25 @@ def blueprint(parts: Parts) -> Blueprint:
                 )
             return None
         given = request.authorization
-        expected = password.get_secret_value()
         name, word = (given.username, given.password) if given else ("", "")
-        right = hmac.compare_digest((word or "").encode(), expected.encode())
+        address = who(request.remote_addr or "", request.headers.get("X-Forwarded-For", ""))
+        now = time.monotonic()
+        wait = guesses.wait(address, now) if given else 0
+        right = hmac.compare_digest((word or "").encode(), password.get_secret_value().encode())
+        if wait:
+            return Response(
+                "Too many wrong passwords.\n",
+                429,
+                {"Retry-After": str(ceil(wait))},
+                mimetype="text/plain",
+            )
         if right and name == "admin":
+            guesses.right(address)
             return None
+        if given:
+            guesses.wrong(address, now)
+            why = "wrong user name or password"
+            seldom.warn(why, SELDOM, outcome=401, address=address, reason=why)
         return Response(
             "Log in as admin.\n",
             401,

@@ -6,7 +6,6 @@ HMAC-SHA256 over `<t>.` and the raw body.
 
 import hmac
 import time
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from pydantic import SecretStr
 
 from announcer.events import MalformedEvent, parse
 from announcer.outbox import StorageError
+from announcer.web.crowd import Seldom
 from announcer.web.gathering import LARGEST
 from announcer.wiring import OwncastServer, Parts
 
@@ -45,7 +45,7 @@ class Proof:
 
 def blueprint(parts: Parts) -> Blueprint:
     door = Blueprint("webhooks", __name__)
-    seldom = _Seldom()
+    seldom = Seldom(log.warning, "webhook")
 
     def refuse(status: int, what: str, check: str) -> NoReturn:
         parts.heard.add(what)
@@ -103,24 +103,6 @@ def blueprint(parts: Parts) -> Blueprint:
         return "", 204
 
     return door
-
-
-class _Seldom:
-    """Warns of what may happen often, but for a crowd no more than for one. *what* is one of few
-    words of ours, never a stranger's.
-    """
-
-    def __init__(self) -> None:
-        self._last: dict[str, float] = {}
-        self._unsaid: Counter[str] = Counter()
-
-    def warn(self, what: str, pause: float, **said: object) -> None:
-        now = time.monotonic()
-        if now - self._last.get(what, float("-inf")) < pause:
-            self._unsaid[what] += 1
-            return
-        self._last[what] = now
-        log.warning("webhook", **said, unsaid=self._unsaid.pop(what, None))
 
 
 def _body() -> bytes:

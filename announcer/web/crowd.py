@@ -1,0 +1,77 @@
+"""Of what strangers cause, no more for a crowd than for one: lines in the log, guesses at the
+password. In constant memory.
+"""
+
+import threading
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
+
+GUESSES = 10
+"""Wrong passwords that an address may give at once."""
+REGAINED = 6.0
+"""Seconds until it may give one more. Nobody is locked out for longer, whatever they did."""
+ADDRESSES = 1_000
+"""How many are remembered: those that guessed last."""
+
+
+class Seldom:
+    """Warns of what may happen often. *what* is one of few words of ours, never a stranger's."""
+
+    def __init__(self, warn: Callable[..., Any], event: str) -> None:
+        self._warn, self._event = warn, event
+        self._last: dict[str, float] = {}
+        self._unsaid: Counter[str] = Counter()
+
+    def warn(self, what: str, pause: float, **said: object) -> None:
+        """Not again within *pause* seconds; `unsaid` is how often that was."""
+        now = time.monotonic()
+        if now - self._last.get(what, float("-inf")) < pause:
+            self._unsaid[what] += 1
+            return
+        self._last[what] = now
+        self._warn(self._event, **said, unsaid=self._unsaid.pop(what, None))
+
+
+class Guesses:
+    """Counts wrong passwords by address. Times are of a monotonic clock."""
+
+    def __init__(self) -> None:
+        self._paid: OrderedDict[str, float] = OrderedDict()
+        """When each will have regained all of its guesses."""
+        self._lock = threading.Lock()
+
+    def wait(self, address: str, now: float) -> float:
+        """Seconds until *address* may guess; 0 if it may now."""
+        return max(0.0, self._paid.get(address, now) - now - (GUESSES - 1) * REGAINED)
+
+    def wrong(self, address: str, now: float) -> None:
+        with self._lock:
+            self._paid[address] = max(self._paid.pop(address, now), now) + REGAINED
+            while len(self._paid) > ADDRESSES:
+                self._paid.popitem(last=False)
+
+    def right(self, address: str) -> None:
+        with self._lock:
+            self._paid.pop(address, None)
+
+
+def who(remote: str, forwarded: str) -> str:
+    """The address that counts for a request from *remote*. A proxy on this machine or network puts
+    whom it speaks for at the end of X-Forwarded-For, *forwarded*; all else there may be made up.
+    """
+    address, told = _parsed(remote), _parsed(forwarded.rpartition(",")[2].strip())
+    if told and address and address.is_private:
+        address = told
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
+        return f"{IPv6Address(int(address) >> 64 << 64)}/64"  # one customer has all of them
+    return str(address or "unknown")
+
+
+def _parsed(address: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(address)
+    except ValueError:
+        return None
