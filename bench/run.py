@@ -23,6 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from announcer import rehearsal
+from bench.storm import measure_storm
 from tests.running import SECRET, Service
 
 SECRET_FREE = {"ANNOUNCER_LOG_LEVEL": "error", "ANNOUNCER_HOLD": "0s", "ANNOUNCER_RESUME": "0s"}
@@ -191,6 +192,7 @@ def main() -> None:
     measure_webhook(hanging=False)
     measure_webhook(hanging=True)
     measure_spread()
+    measure_storm()
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from tests.town import Town
 NUMBER, RATE = 10_000, 1_000.0
 
 
-def main() -> None:
+def measure_storm() -> None:
     town = Town()
     with tempfile.TemporaryDirectory() as folder:
         rules = {"ANNOUNCER_HOLD": "0s", "ANNOUNCER_RESUME": "0s", "ANNOUNCER_LOG_LEVEL": "error"}
@@ -51,4 +51,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    measure_storm()

@@ -621,7 +621,7 @@ def evenings(draw: st.DrawFn) -> tuple[list[Event], bool]:
 
 @settings(max_examples=40, deadline=None)
 @given(evening=evenings(), hold=st.sampled_from([0, 30]))
-def test_a_show_that_drops_and_resumes_is_told_once_however_its_events_arrive(
+def test_d04_d07_a_show_that_drops_and_resumes_is_told_once_however_its_events_arrive(
     evening: tuple[list[Event], bool], hold: int
 ) -> None:
     events, on = evening

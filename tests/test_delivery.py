@@ -372,7 +372,7 @@ def test_what_was_surely_not_posted_is_worded_anew(act: Act) -> None:
 # The stream stops meanwhile (D08)
 
 
-def test_a_stop_while_it_is_due_withdraws_it(act: Act) -> None:
+def test_d08_a_stop_while_it_is_due_withdraws_it(act: Act) -> None:
     network = Fake()
     network.then(TryLater("503"))
     stage = act(network)
@@ -394,7 +394,7 @@ def test_a_stop_while_it_is_due_withdraws_it(act: Act) -> None:
         pytest.param(Turn(Refused("422")), "failed", id="and it is refused"),
     ],
 )
-def test_a_stop_while_it_is_on_its_way_waits_for_what_comes_of_it(
+def test_d08_a_stop_while_it_is_on_its_way_waits_for_what_comes_of_it(
     act: Act, turn: Turn, state: str
 ) -> None:
     network, gate = Fake(), threading.Event()
@@ -517,7 +517,7 @@ def test_it_waits_for_the_stream_and_waiting_is_no_try(act: Act, sight: Sight) -
     assert (stage.post().entry.tries, len(network.sent)) == (1, 1)
 
 
-def test_a_stream_that_stays_offline_is_not_announced(act: Act) -> None:
+def test_d15_a_stream_that_stays_offline_is_not_announced(act: Act) -> None:
     stage, network = waits(act, Sight.OFFLINE)
     stage.passes(seconds=30)
     stage.run()

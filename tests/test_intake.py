@@ -90,7 +90,7 @@ def test_a_start_makes_one_post_for_each_destination_of_its_channel(desk: Desk) 
     assert desk.woken == ["!"]
 
 
-def test_a_channel_has_its_own_broadcasts_and_destinations_even_with_the_same_event_ids(
+def test_d16_a_channel_has_its_own_broadcasts_and_destinations_even_with_the_same_event_ids(
     desk: Desk,
 ) -> None:
     desk.take(event())
@@ -159,7 +159,7 @@ def test_an_event_that_changes_nothing_is_stored_and_wakes_nobody(desk: Desk) ->
     assert desk.take(late).because == "a repeat: this event is known"
 
 
-def test_a_stop_before_its_start_announces_nothing(desk: Desk) -> None:
+def test_d04_a_stop_before_its_start_announces_nothing(desk: Desk) -> None:
     """Reordered on the way (D04): by Owncast's own times the start is the older one."""
     desk.take(replace(stop(seconds=4), at=NOW + timedelta(seconds=4)))
     late = replace(event(), at=NOW + timedelta(seconds=5))
@@ -240,7 +240,7 @@ def test_twenty_reconnects_are_one_broadcast_with_one_post_each(desk: Desk) -> N
     assert desk.states() == {"mastodon": "withdrawn", "discord": "withdrawn"}
 
 
-def test_a_stream_found_too_late_is_adopted_without_a_word(desk: Desk) -> None:
+def test_d06_a_stream_found_too_late_is_adopted_without_a_word(desk: Desk) -> None:
     old = event()
     decision = desk.intake.take(old, NOW + timedelta(minutes=31))
     assert decision.because == "a new broadcast, but it began too long ago to be news"

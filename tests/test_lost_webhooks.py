@@ -171,7 +171,7 @@ def place(tmp_path: Path, town: Town, owncast: Owncast) -> Iterator[Place]:
     made.stop()
 
 
-def test_start_title_and_end_happen_without_any_webhook(
+def test_d05_d06_start_title_and_end_happen_without_any_webhook(
     place: Place, owncast: Owncast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("announcer.policy.MERGE", timedelta(seconds=0.1))
@@ -222,7 +222,9 @@ def test_it_asks_at_once_and_more_often_while_it_is_live(place: Place, owncast: 
     assert pace() < calm * 0.8
 
 
-def test_a_flap_between_two_polls_makes_no_second_broadcast(place: Place, owncast: Owncast) -> None:
+def test_d07_a_flap_between_two_polls_makes_no_second_broadcast(
+    place: Place, owncast: Owncast
+) -> None:
     owncast.connect(timedelta(seconds=20))
     wait_until(place.reads("is live"))
     owncast.drop()
@@ -247,7 +249,7 @@ def test_g05_a_restart_while_it_is_live_announces_nothing_new(
     assert place.reads("is live")()
 
 
-def test_owncast_out_of_reach_ends_nothing(place: Place, owncast: Owncast) -> None:
+def test_d05_owncast_out_of_reach_ends_nothing(place: Place, owncast: Owncast) -> None:
     owncast.connect()
     wait_until(place.reads("is live"))
     owncast.broken = True
@@ -259,7 +261,7 @@ def test_owncast_out_of_reach_ends_nothing(place: Place, owncast: Owncast) -> No
     assert place.reads("is live")()
 
 
-def test_a_stream_that_was_old_when_we_came_is_never_spoken_of(
+def test_d06_a_stream_that_was_old_when_we_came_is_never_spoken_of(
     place: Place, owncast: Owncast
 ) -> None:
     place.stop()

@@ -144,7 +144,7 @@ def test_a_new_title_is_an_edit_in_place(act: Act) -> None:
     assert "Glue-up" in network.texts[0]
 
 
-def test_a_burst_of_titles_is_one_edit_with_the_last_of_them(act: Act) -> None:
+def test_d09_a_burst_of_titles_is_one_edit_with_the_last_of_them(act: Act) -> None:
     network = Wall()
     stage = live(act, network)
     stage.passes(minutes=20)
@@ -154,6 +154,19 @@ def test_a_burst_of_titles_is_one_edit_with_the_last_of_them(act: Act) -> None:
     later(stage, seconds=11)
     assert network.changes == ["edit"]
     assert "Title 4" in network.texts[0]
+
+
+def test_d09_200_titles_in_a_minute_are_a_few_edits_and_the_last_one_stands(act: Act) -> None:
+    network = Wall()
+    stage = live(act, network)
+    stage.passes(minutes=20)
+    for number in range(200):
+        stage.hear(Kind.RETITLED, title=f"Title {number}")
+        later(stage, seconds=0.3)
+    later(stage, seconds=15)
+    assert 1 <= len(network.changes) <= 7, "one in 10 s at most"
+    assert "Title 199" in network.texts[0]
+    assert len(network.sent) == 1
 
 
 def test_a_title_there_and_back_sends_nothing(act: Act) -> None:
@@ -315,7 +328,7 @@ def test_an_end_costs_no_post_of_the_days_budget(act: Act, ending: Any) -> None:
 # Returns
 
 
-def test_a_drop_within_the_grace_is_seen_by_nobody(act: Act) -> None:
+def test_d07_a_drop_within_the_grace_is_seen_by_nobody(act: Act) -> None:
     network = Wall()
     stage = live(act, network)
     stage.passes(hours=1)
@@ -325,6 +338,21 @@ def test_a_drop_within_the_grace_is_seen_by_nobody(act: Act) -> None:
     later(stage, hours=1)
     assert network.changes == []
     assert len(network.sent) == 1
+
+
+def test_d07_20_drops_in_5_minutes_are_one_post_that_ends_once(act: Act) -> None:
+    network = Wall()
+    stage = live(act, network)
+    stage.passes(minutes=20)
+    for _ in range(20):
+        stage.hear(Kind.STOPPED)
+        later(stage, seconds=8)
+        stage.hear(title="Drawers")
+        later(stage, seconds=7)
+    assert (len(network.sent), network.changes) == (1, [])
+    stage.hear(Kind.STOPPED)
+    later(stage, hours=1)
+    assert (len(network.sent), network.changes) == (1, ["edit"])
 
 
 def test_a_return_after_the_end_was_told_turns_it_back_to_live(act: Act) -> None:

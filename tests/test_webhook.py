@@ -22,6 +22,7 @@ from announcer.outbox import database
 from announcer.web import webhooks
 from announcer.web.gathering import LARGEST
 from tests.conftest import Wire
+from tests.fakes import wait_until
 from tests.house import (
     MUSIC_SECRET,
     MUSIC_TOKEN,
@@ -640,6 +641,21 @@ def test_d14_the_address_in_a_webhook_is_neither_asked_nor_shown(
         assert hosts == {"live.kestrel.example", "discord.com"}
         assert address not in repr(home.stored())
         assert address not in home.client.get("/").text
+
+
+def test_d15_a_sample_event_of_a_stream_that_is_offline_tells_nobody(
+    tmp_path: Path, wire: Wire
+) -> None:
+    """The test button of Owncast's admin pages sends one. Owncast itself says better."""
+    wire.always("GET", "/api/status", 200, {"online": False})
+    with house(tmp_path) as home:
+        assert home.hear(start(timestamp=datetime.now(UTC).isoformat())).status_code == 204
+        home.past_the_hold()
+        home.parts.delivery.run()
+        wait_until(lambda: home.stored()["posts"][0][5] != "sending")
+        assert home.parts.delivery.stop(10)
+        assert home.stored()["posts"][0][5] in ("due", "withdrawn")
+    assert not wire.scripted, "nothing but the status was asked for"
 
 
 # What the log says
