@@ -22,8 +22,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from storm import measure_storm
+
 from announcer import rehearsal
-from bench.storm import measure_storm
 from tests.running import SECRET, Service
 
 SECRET_FREE = {"ANNOUNCER_LOG_LEVEL": "error", "ANNOUNCER_HOLD": "0s", "ANNOUNCER_RESUME": "0s"}

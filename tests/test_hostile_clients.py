@@ -265,8 +265,9 @@ def test_d13_a_crowd_that_sends_much_of_much_does_not_fill_the_memory(service: S
         for _ in range(150):
             with suppress(OSError):
                 crowd.enter_context(connect(service)).sendall(much)
-        assert memory_of(worker_of(service)) - before < 20
-        told_at_once(service)
+        for _ in range(5):  # it has heard what there was when it answers those who came later
+            told_at_once(service)
+            assert memory_of(worker_of(service)) - before < 20
 
 
 @pytest.mark.parametrize("half", HALVES.values(), ids=HALVES)

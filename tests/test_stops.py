@@ -191,6 +191,7 @@ def test_g01_a_stop_before_the_post_has_left(town: Sleepy, serve: Any, tmp_path:
     town.release()
     assert ends(service, 15) == 0
     assert (states(tmp_path), town.counts()) == ({"discord": "settled"}, {"discord": 1})
+    assert "still on their way" not in service.log
 
 
 def test_g02_killed_before_the_post_has_left_it_is_sent_by_the_next(
