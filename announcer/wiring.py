@@ -197,20 +197,17 @@ def _cross_check(
         env.problems.append("ANNOUNCER_HOLD must be shorter than ANNOUNCER_GIVE_UP")
     seen: dict[str, str] = {}
     for name, server in channels.items():
-        if server is None:
-            continue
+        door = f"{_owncast(name)}WEBHOOK_"
         for what in ("SECRET", "TOKEN", "SECRET_PREVIOUS", "TOKEN_PREVIOUS"):
-            secret = getattr(server, f"webhook_{what.lower()}")
+            secret = getattr(server, f"webhook_{what.lower()}", None)
             if secret is None:
                 continue
-            variable, value = f"{_owncast(name)}WEBHOOK_{what}", secret.get_secret_value()
-            if what.startswith("TOKEN") and not TOKEN.fullmatch(value):
-                env.problems.append(f"{variable} must be 16 or more letters, digits, - or _")
+            variable, value = f"{door}{what}", secret.get_secret_value()
             current = what.removesuffix("_PREVIOUS")
+            if current == "TOKEN" and not TOKEN.fullmatch(value):
+                env.problems.append(f"{variable} must be 16 or more letters, digits, - or _")
             if getattr(server, f"webhook_{current.lower()}") is None:
-                env.problems.append(
-                    f"{variable} is of no use without {_owncast(name)}WEBHOOK_{current}"
-                )
+                env.problems.append(f"{variable} is of no use without {door}{current}")
             if value in seen:
                 env.problems.append(f"{variable} must differ from {seen[value]}")
             seen[value] = variable
