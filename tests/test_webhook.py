@@ -195,7 +195,7 @@ def test_c03_d10_a_clock_that_is_off_is_told_from_a_wrong_secret(
         (401, "no signature\n"),
     ]
     clock, secret, unsealed = (line["reason"] for line in lines)
-    assert "check clocks" in clock
+    assert "check both clocks" in clock
     assert side in clock
     assert "check the secret" in secret
     assert "before 0.3" in unsealed

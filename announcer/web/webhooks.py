@@ -67,7 +67,7 @@ def blueprint(parts: Parts) -> Blueprint:
             refuse(401, "bad signature", "check the secret, here and in Owncast")
         if abs(proof.ahead) > WINDOW:
             side = "ahead of" if proof.ahead > 0 else "behind"
-            off = f"check clocks, Owncast's is {abs(proof.ahead)} s {side} ours"
+            off = f"check both clocks, Owncast's is {abs(proof.ahead)} s {side} ours"
             refuse(401, "timestamp outside the window", off)
         return _take(body, proof)
 
