@@ -11,6 +11,7 @@ import re
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -36,10 +37,21 @@ LONGEST_WAIT = timedelta(days=1)
 RESETS = ("X-RateLimit-Reset", "RateLimit-Reset", "x-rate-limit-reset", "x-user-limit-24hour-reset")
 
 _connection = threading.local()
+_turn = threading.local()
+
+
+class _TurnOver(Exception):
+    """No OSError, unlike requests' own: urllib3 and requests would take it for a network's."""
+
+
+class TurnOver(requests.RequestException):
+    """It was too late to begin with this request, so nothing of it that could count has left."""
 
 
 class _Watched:
-    """Tells this thread which connection it is using, so that a timer can cut it."""
+    """Tells this thread which connection it is using, so that a timer can cut it, and lets nothing
+    begin after this thread's turn.
+    """
 
     sock: socket.socket | None
 
@@ -52,6 +64,14 @@ class _Watched:
     def request(self, *args: Any, **kwargs: Any) -> None:
         _connection.now, _connection.sock = self, self.sock
         super().request(*args, **kwargs)  # type: ignore[misc]  # as above
+
+    def send(self, data: Any) -> None:
+        """Called for the head and for the body of a request, and for a CONNECT to a proxy."""
+        if self.sock is None:
+            self.connect()  # before we look at the clock: it may take seconds
+        if _turn_is_over():  # a head without its body has done nothing yet either
+            raise _TurnOver
+        super().send(data)  # type: ignore[misc]  # as above
 
 
 class _Plain(_Watched, HTTPConnection): ...
@@ -122,6 +142,8 @@ class Session(requests.Session):
         total = self._total or TOTAL
         kwargs["timeout"] = (min(CONNECT, total), min(READ, total))
         kwargs["stream"] = True
+        if _turn_is_over():
+            raise TurnOver("too late to begin", request=request)
         _connection.now = _connection.sock = None
         mine, late, over = _connection.__dict__, threading.Event(), threading.Event()
 
@@ -142,6 +164,8 @@ class Session(requests.Session):
             _read(answer, self._size)
         except requests.RequestException:
             raise
+        except _TurnOver:
+            raise TurnOver("too late to begin", request=request) from None
         except Exception as problem:  # urllib3's and the socket's, of many classes
             raise requests.ConnectionError(problem, request=request) from problem
         finally:
@@ -152,6 +176,37 @@ class Session(requests.Session):
         if (heard := mine.get("heard")) is not None:
             heard.append(answer)
         return answer
+
+
+@contextmanager
+def not_after(deadline: datetime) -> Iterator[None]:
+    """In here no request of this thread begins after *deadline*; one that would is TurnOver.
+
+    Looked at right before the first byte leaves, after a connection is made: a process that was
+    frozen past its lease must say nothing when it wakes. Both clocks count, since the one of the
+    wall may be set back, and the other stands still while the machine sleeps. Of several around
+    each other the earliest counts.
+    """
+    before = getattr(_turn, "ends", None)
+    monotonic = time.monotonic() + (deadline - _now()).total_seconds()
+    _turn.ends = (
+        (deadline, monotonic)
+        if before is None
+        else (min(deadline, before[0]), min(monotonic, before[1]))
+    )
+    try:
+        yield
+    finally:
+        _turn.ends = before
+
+
+def _turn_is_over() -> bool:
+    ends = getattr(_turn, "ends", None)
+    return ends is not None and (_now() > ends[0] or time.monotonic() > ends[1])
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _place(url: str) -> tuple[str, str, int]:
@@ -184,7 +239,7 @@ def _read(answer: requests.Response, size: int) -> None:
 
 def never_left(problem: BaseException | None) -> bool:
     """Whether certainly nothing was sent. ConnectionError alone covers cut off half way, too."""
-    if isinstance(problem, requests.ConnectTimeout | requests.exceptions.InvalidURL):
+    if isinstance(problem, requests.ConnectTimeout | requests.exceptions.InvalidURL | TurnOver):
         return True
     cause = problem.args[0] if isinstance(problem, requests.ConnectionError) and problem.args else 0
     reason = cause.reason if isinstance(cause, MaxRetryError) else None
@@ -202,6 +257,8 @@ def from_exception(problem: BaseException | None) -> DeliveryError:
         return Refused("it answers with a redirect: set the final address")
     if isinstance(problem, requests.exceptions.InvalidURL):
         return Refused("this host is not configured")
+    if isinstance(problem, TurnOver):
+        return TryLater("our turn is over")
     if never_left(problem):
         if isinstance(problem, requests.exceptions.SSLError):
             return TryLater("its certificate does not hold (or our clock is wrong)")

@@ -15,7 +15,7 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError
 
 from announcer import wire as door
 
-pytest_plugins = ["tests.servers.fixtures"]
+pytest_plugins = ["tests.servers.fixtures", "tests.rogue"]
 
 Body = bytes | str | Mapping[str, Any] | list[Any]
 Problem = Callable[[requests.PreparedRequest], Exception]

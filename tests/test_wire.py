@@ -3,133 +3,24 @@
 import gzip
 import json
 import socket
-import ssl
-import struct
-import threading
 import time
 import traceback
 import tracemalloc
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import pytest
 import requests
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from announcer import wire
 from announcer.network import DeliveryError, Refused, TryLater, Unsure
+from tests.rogue import GOOD, OK, SECRET, Authority, Serve, Server
 
-SECRET = "hush-canary-4711"
-OK = b"HTTP/1.1 200 OK\r\n"
-GOOD = OK + b"Content-Length: 2\r\n\r\n{}"
 BODY_FOLLOWS = OK + b"Content-Length: 99\r\n\r\n"
 DRIPS = [b"x"] * 200
 """Each is well within the time without a byte; together they last ten seconds."""
-
-
-@dataclass
-class Server:
-    """Answers every request with *parts*, *pause* seconds apart, and then closes, hangs or resets.
-
-    *heard* is what arrived, head and body of each request.
-    """
-
-    parts: tuple[bytes, ...]
-    pause: float = 0.0
-    then: Literal["close", "hang", "reset"] = "close"
-    tls: ssl.SSLContext | None = None
-    heard: list[bytes] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._over = threading.Event()
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    @property
-    def origin(self) -> str:
-        scheme = "https" if self.tls else "http"
-        return f"{scheme}://127.0.0.1:{self._listening.getsockname()[1]}"
-
-    @property
-    def url(self) -> str:
-        return f"{self.origin}/{SECRET}?token={SECRET}"
-
-    def stop(self) -> None:
-        self._over.set()
-        self._listening.shutdown(socket.SHUT_RDWR)
-        self._thread.join(5)
-        self._listening.close()
-
-    def _serve(self) -> None:
-        while not self._over.is_set():
-            try:
-                peer, _ = self._listening.accept()
-            except OSError:
-                return
-            with peer:
-                peer.settimeout(5)
-                try:
-                    self._answer(self.tls.wrap_socket(peer, server_side=True) if self.tls else peer)
-                except OSError:
-                    continue  # the other side had enough: what these tests are about
-
-    def _answer(self, peer: socket.socket) -> None:
-        with peer:
-            self.heard.append(_request(peer))
-            for part in self.parts:
-                peer.sendall(part)
-                if self._over.wait(self.pause):
-                    return
-            if self.then == "hang":
-                self._over.wait(10)
-            if self.then == "reset":
-                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-def _request(peer: socket.socket) -> bytes:
-    heard = b""
-    while b"\r\n\r\n" not in heard:
-        piece = peer.recv(65536)
-        if not piece:
-            return heard
-        heard += piece
-    head, _, body = heard.partition(b"\r\n\r\n")
-    for line in head.lower().split(b"\r\n"):
-        if line.startswith(b"content-length:"):
-            while len(body) < int(line.partition(b":")[2]):
-                body += peer.recv(65536)
-    return head + b"\r\n\r\n" + body
-
-
-class Serve(Protocol):
-    def __call__(
-        self,
-        *parts: bytes,
-        pause: float = 0.0,
-        then: Literal["close", "hang", "reset"] = "close",
-        tls: ssl.SSLContext | None = None,
-    ) -> Server: ...
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    servers: list[Server] = []
-
-    def start(*parts: bytes, **how: Any) -> Server:
-        servers.append(Server(parts, **how))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.stop()
 
 
 @pytest.fixture(autouse=True)
@@ -319,39 +210,10 @@ def test_a_name_that_is_not_known_never_left(monkeypatch: pytest.MonkeyPatch) ->
     assert SECRET not in _told(problem.value)
 
 
-def _self_signed(folder: Path) -> ssl.SSLContext:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
-        )
-        .sign(key, hashes.SHA256())
-    )
-    both = folder / "server.pem"
-    both.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(both)
-    return context
-
-
-def test_a_certificate_that_does_not_hold_is_told_as_such(serve: Serve, tmp_path: Path) -> None:
-    server = serve(GOOD, tls=_self_signed(tmp_path))
+def test_a_certificate_that_does_not_hold_is_told_as_such(
+    serve: Serve, authority: Authority
+) -> None:
+    server = serve(GOOD, tls=authority.server())
     with pytest.raises(TryLater, match="certificate") as problem:
         post(server.url)
     assert server.heard == []
