@@ -24,7 +24,8 @@ so. Read the modules in this order, and you have seen all of it:
     delivery           second half: claim what is due, many at once, and let each be tried
     author             words a claimed post, right before it leaves
     attempt            one try of it: sent, and what came back stored
-    wire               the one door out, and what each failure there means
+    wire               the one door out; `connection` is below it, and `meaning` says what each
+                       answer or failure there means
     networks           one module is one network
 
     tally              how often each thing happened since the start

@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 from urllib3 import HTTPResponse
-from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError
+from urllib3.exceptions import ProtocolError
 
 from announcer import wire as door
+from announcer.connection import progress
 
 pytest_plugins = ["tests.servers.fixtures", "tests.rogue"]
 
@@ -135,22 +136,23 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
     def send(
         _: door.Adapter, request: requests.PreparedRequest, *, timeout: Any = None, **__: Any
     ) -> requests.Response:
+        progress.begun = True
         return fake.take(request, timeout)
 
     monkeypatch.setattr(door.Adapter, "send", send)
     return fake
 
 
-# Failures as requests 2.34 words them: their text quotes the address with its path and query.
+# Failures as the door words them, and requests 2.34: its text quotes the address with its path and
+# query.
 
 
 def refused(request: requests.PreparedRequest) -> Exception:
-    reason = NewConnectionError(None, f"Connection refused for {request.url}")  # type: ignore[arg-type]
-    return requests.ConnectionError(MaxRetryError(None, request.url or "", reason), request=request)  # type: ignore[arg-type]
+    return door.NotSent("no connection", request=request)
 
 
 def connect_timeout(request: requests.PreparedRequest) -> Exception:
-    return requests.ConnectTimeout(f"{request.url} {request.headers}", request=request)
+    return door.NotSent("no connection in time", request=request)
 
 
 def read_timeout(request: requests.PreparedRequest) -> Exception:

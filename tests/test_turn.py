@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from announcer import wire
+from announcer import connection, wire
 from announcer.network import TryLater
 from tests.rogue import GOOD, Authority, Serve, Server
 
@@ -82,8 +82,8 @@ def test_a_turn_that_ends_before_the_body_leaves_only_half_a_request(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A head that announces a body and brings none has posted nothing."""
-    server, clock = serve(GOOD), iter([False, False, True])
-    monkeypatch.setattr(wire, "_turn_is_over", lambda: next(clock))
+    server, clock = serve(GOOD), iter([False, True])
+    monkeypatch.setattr(connection, "turn_is_over", lambda: next(clock))
     with pytest.raises(TryLater, match="turn"):
         post(server)
     server.settle()
@@ -94,9 +94,9 @@ def test_a_reused_connection_is_no_way_round(serve: Serve, monkeypatch: pytest.M
     server = serve(GOOD, then="more")
     with wire.answered(), wire.Session(server.origin) as session, wire.not_after(now() + LATER):
         session.post(server.url, json={})
-        clock = iter([False, True])  # in time at the door, too late at the socket
-        monkeypatch.setattr(wire, "_turn_is_over", lambda: next(clock))
-        with pytest.raises(wire.TurnOver):
+        clock = iter([True])  # in time at the door, too late at the socket
+        monkeypatch.setattr(connection, "turn_is_over", lambda: next(clock))
+        with pytest.raises(wire.NotSent, match="turn"):
             session.post(server.url, json={})
     server.settle()
     assert server.connections == 1
@@ -123,7 +123,7 @@ def test_either_clock_ends_it(
     """
     server, monotonic = serve(GOOD), time.monotonic
     with wire.not_after(now() + timedelta(seconds=5)):
-        monkeypatch.setattr(wire, "_now", lambda: datetime.now(UTC) + jump)
+        monkeypatch.setattr(connection, "now", lambda: datetime.now(UTC) + jump)
         if jump < timedelta():
             monkeypatch.setattr(time, "monotonic", lambda: monotonic() + 10)
         with pytest.raises(TryLater, match="turn"):

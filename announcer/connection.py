@@ -1,0 +1,193 @@
+"""A connection that knows what has left it, and when nothing may leave it any more.
+
+Sources: urllib3 2.8 connection.py, CPython 3.11 http/client.py.
+"""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from itertools import chain, zip_longest
+from typing import Any
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+
+Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
+"""As getaddrinfo gives it."""
+
+
+class TurnOver(Exception):
+    """No OSError: urllib3 and requests would take it for a network's."""
+
+
+class Progress(threading.local):
+    """How far the request of this thread has come."""
+
+    begun = False
+    """Whether a byte of it may have left us. What a proxy was asked before does not count."""
+    connection: Any = None
+    sock: socket.socket | None = None
+    ends: tuple[datetime, float] | None = None
+    """When this thread's turn is over, by the clock of the wall and by the monotonic one."""
+
+
+progress = Progress()
+
+
+class _Watched:
+    """Tells its progress to this thread, so that a timer can cut it, and lets nothing begin after
+    this thread's turn.
+    """
+
+    sock: socket.socket | None
+    port: int
+    timeout: Any
+    socket_options: Any
+    _dns_host: str
+    _connects = False
+
+    def connect(self) -> None:
+        progress.connection, self._connects = self, True
+        try:
+            super().connect()  # type: ignore[misc]  # a mixin for urllib3's two connections
+        finally:
+            self._connects = False
+        # An answer without a length, which ends with the connection, takes the socket with it.
+        progress.sock = self.sock
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        progress.connection, progress.sock = self, self.sock
+        super().request(*args, **kwargs)  # type: ignore[misc]  # as above
+
+    def send(self, data: Any) -> None:
+        """Called for the head and for the body of a request, and for a CONNECT to a proxy."""
+        if self.sock is None:
+            self.connect()  # before we look at the clock: it may take seconds
+        if turn_is_over():  # a head without its body has done nothing yet either
+            raise TurnOver
+        progress.begun = progress.begun or not self._connects
+        super().send(data)  # type: ignore[misc]  # as above
+
+    def _new_conn(self) -> socket.socket:
+        """urllib3's own knows no limit for the look for the name nor for all addresses together,
+        and tries every address of IPv6 before the first of IPv4.
+        """
+        until = time.monotonic() + 2 * self.timeout
+        problem: OSError = TimeoutError()
+        try:
+            addresses = look_up(self._dns_host, self.port, self.timeout)
+        except socket.gaierror as unknown:
+            raise NameResolutionError(self._dns_host, self, unknown) from unknown  # type: ignore[arg-type]
+        except TimeoutError as slow:
+            raise ConnectTimeoutError(self, "no address in time") from slow
+        for family, kind, protocol, _, address in addresses:
+            left = min(self.timeout, until - time.monotonic())
+            if left <= 0:
+                break
+            sock = socket.socket(family, kind, protocol)
+            try:
+                for option in self.socket_options or ():
+                    sock.setsockopt(*option)
+                sock.settimeout(left)
+                sock.connect(address)
+            except OSError as failed:
+                sock.close()
+                problem = failed
+            else:
+                sock.settimeout(self.timeout)
+                return sock
+        if isinstance(problem, TimeoutError):
+            raise ConnectTimeoutError(self, "no connection in time") from problem
+        raise NewConnectionError(self, "no connection") from problem  # type: ignore[arg-type]
+
+
+class _Plain(_Watched, HTTPConnection): ...
+
+
+class _Tls(_Watched, HTTPSConnection): ...
+
+
+class PlainPool(HTTPConnectionPool):
+    ConnectionCls = _Plain
+
+
+class TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _Tls
+
+
+def look_up(host: str, port: int, patience: float) -> Sequence[Address]:
+    """Where *host* is, by turns IPv6 and IPv4. In a thread of its own, since nothing else ends a
+    look after *patience* seconds; a resolver gives up by itself after half a minute or so.
+    """
+    found: Future[Sequence[Address]] = Future()
+
+    def look() -> None:
+        try:
+            found.set_result(socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM))
+        except BaseException as problem:  # noqa: BLE001  # raised in the thread that waits
+            found.set_exception(problem)
+
+    threading.Thread(target=look, name="look up", daemon=True).start()
+    addresses = found.result(patience)
+    first = [one for one in addresses if one[0] is addresses[0][0]]
+    second = [one for one in addresses if one[0] is not addresses[0][0]]
+    return [one for one in chain(*zip_longest(first, second)) if one]
+
+
+@contextmanager
+def limited(seconds: float) -> Iterator[threading.Event]:
+    """Cut this thread's request after *seconds*; the event says whether it was."""
+    mine, late, over = progress.__dict__, threading.Event(), threading.Event()
+
+    def cut() -> None:  # the read limit never ends an answer that drips a byte now and then
+        late.set()
+        while not over.is_set():  # again: it may not be connected yet
+            sock = getattr(mine.get("connection"), "sock", None) or mine.get("sock")
+            if sock is not None:
+                with suppress(OSError):  # it was closed meanwhile
+                    sock.shutdown(socket.SHUT_RDWR)
+            over.wait(0.1)
+
+    timer = threading.Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield late
+    finally:
+        over.set()
+        timer.cancel()
+
+
+@contextmanager
+def not_after(deadline: datetime) -> Iterator[None]:
+    """In here no request of this thread begins after *deadline*; one that would is NotSent.
+
+    Looked at right before the first byte leaves, after a connection is made: a process that was
+    frozen past its lease must say nothing when it wakes. Both clocks count, since the one of the
+    wall may be set back, and the other stands still while the machine sleeps. Of several around
+    each other the earliest counts.
+    """
+    before = progress.ends
+    monotonic = time.monotonic() + (deadline - now()).total_seconds()
+    if before is None:
+        progress.ends = deadline, monotonic
+    else:
+        progress.ends = min(deadline, before[0]), min(monotonic, before[1])
+    try:
+        yield
+    finally:
+        progress.ends = before
+
+
+def turn_is_over() -> bool:
+    ends = progress.ends
+    return ends is not None and (now() > ends[0] or time.monotonic() > ends[1])
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
