@@ -41,7 +41,7 @@ bench: .venv/package ## measure
 
 .PHONY: lock
 lock: build/lock/made ## take the newest of what pyproject.toml allows
-	$(COMPILE) -o requirements.lock pyproject.toml
+	$(COMPILE) -o requirements.lock --extra postgresql pyproject.toml
 	$(COMPILE) -o requirements-build.lock -c requirements.lock \
 		--build-deps-for wheel --only-build-deps pyproject.toml
 	$(COMPILE) -o requirements-dev.lock -c requirements.lock -c requirements-build.lock \

@@ -37,8 +37,9 @@ def wait_until(true: Callable[[], object], patience: float = PATIENCE) -> None:
         time.sleep(0.005)
 
 
-def open_box(file: Path) -> Outbox:
-    engine = outbox.connect(f"sqlite:///{file}")
+def open_box(place: Path | str) -> Outbox:
+    """The database at an address, or a SQLite file."""
+    engine = outbox.connect(place if isinstance(place, str) else f"sqlite:///{place}")
     migrations.upgrade(engine)
     return Outbox(engine)
 
@@ -190,20 +191,20 @@ class Camera(Pictures):
 
 
 class Stage:
-    """Both halves on one SQLite file. *now* is the time of all of it."""
+    """Both halves on one database, an address or a SQLite file. *now* is the time of all of it."""
 
     rules = Rules(hold=timedelta(), give_up=timedelta(minutes=30))
 
     def __init__(
         self,
-        file: Path,
+        place: Path | str,
         networks: Mapping[str, Network],
         *,
         watch: Watch | None = None,
         pictures: Pictures | None = None,
         **rules: timedelta,
     ) -> None:
-        self.file, self.watch, self.pictures = file, watch, pictures
+        self.place, self.watch, self.pictures = place, watch, pictures
         self.rules = self.rules.model_copy(update=rules)
         self.now = NOW
         self.boxes: list[Outbox] = []
@@ -211,8 +212,8 @@ class Stage:
         self.start_up(networks)
 
     def start_up(self, networks: Mapping[str, Network]) -> None:
-        """A new process on the same file, as after a crash: its leases only time ends here."""
-        self.box = open_box(self.file)
+        """A new process on the same database, as after a crash: its leases only time ends here."""
+        self.box = open_box(self.place)
         self.networks = dict(networks)
         self.delivery = Delivery(
             self.box,

@@ -710,7 +710,7 @@ def test_a_lost_lease_is_noticed_right_before_the_first_byte(
     act: Act, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def too_late(self: Outbox, claim: Claim, content: str, left: Any) -> bool:
-        other = open_box(stage.file)
+        other = open_box(stage.place)
         (taken,) = other.abandoned("another", stage.now + 2 * LEASE)
         other.engine.dispose()
         assert taken.entry.key == claim.entry.key

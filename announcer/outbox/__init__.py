@@ -2,7 +2,8 @@
 
 SQLite or PostgreSQL, through SQLAlchemy Core. `schema` has the tables, `database` the connections,
 `records` what a row means; `arrivals` is intake's side, `claims` delivery's,
-`accounts` what is kept of a destination, `desk` the operator's side.
+`accounts` what is kept of a destination, `duties` what one replica does for all, `desk` the
+operator's side.
 """
 
 from announcer.outbox.accounts import Accounts, DestinationMemory
@@ -10,6 +11,7 @@ from announcer.outbox.arrivals import Arrivals, Transaction
 from announcer.outbox.claims import LEASE, Claims
 from announcer.outbox.database import BadAddress, StorageError, connect
 from announcer.outbox.desk import Desk
+from announcer.outbox.duties import Duties
 from announcer.outbox.records import Claim, Shown, Try
 from announcer.outbox.schema import HEAD, schema
 
@@ -29,5 +31,5 @@ __all__ = [
 ]
 
 
-class Outbox(Arrivals, Claims, Accounts, Desk):
+class Outbox(Arrivals, Claims, Accounts, Duties, Desk):
     """The one door to the database. Every method is one transaction, but for `transaction`."""

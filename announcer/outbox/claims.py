@@ -8,10 +8,9 @@ from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from announcer.network import Moment, Picture, Receipt
-from announcer.outbox.database import Database
+from announcer.outbox.database import Database, insert
 from announcer.outbox.records import (
     Claim,
     Try,
@@ -110,9 +109,8 @@ class Claims(Database):
     def _keep(self, picture: Picture, now: datetime) -> None:
         """Before the post that needs it, in a transaction of its own: it may go to waste."""
         at = now.timestamp()
-        insert = postgresql.insert if self.engine.dialect.name == "postgresql" else sqlite.insert
         values = {"at": at, "width": picture.width, "height": picture.height, "data": picture.data}
-        statement: sqlite.Insert | postgresql.Insert = insert(pictures)
+        statement = insert(pictures, self.engine.dialect.name)
         statement = statement.values(digest=picture.digest, **values)
         with self.writing() as connection:
             connection.execute(
@@ -268,8 +266,7 @@ def _put_badge(connection: sa.Connection, badge: Entry, *, over: bool, now: floa
     """A new one, or one that was off and is due again; not if it is *over* by now, nor where a
     person took it away.
     """
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement: sqlite.Insert | postgresql.Insert = insert(posts)
+    statement = insert(posts, connection.dialect.name)
     if over:
         reason = "the stream stopped before it was set"
         badge = replace(badge, state=State.WITHDRAWN, wanted=None, reason=reason)

@@ -8,9 +8,9 @@ from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from announcer.network import Moment, Receipt
+from announcer.outbox.database import insert
 from announcer.policy import Broadcast, Entry, Hush, State
 
 
@@ -114,8 +114,7 @@ def shown_of(row: sa.RowMapping, made: list[Try]) -> Shown:
 @lru_cache
 def upsert(table: sa.Table, key: str, record: type, dialect: str) -> sa.Insert:
     """Insert a *record*, or change all of it but its *key*."""
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    statement: sqlite.Insert | postgresql.Insert = insert(table)
+    statement = insert(table, dialect)
     names = {field.name for field in fields(record)} | ({"changed"} & set(table.c.keys()))
     changed = {name: statement.excluded[name] for name in names - {key}}
     return statement.on_conflict_do_update(index_elements=[key], set_=changed)

@@ -132,3 +132,11 @@ switches = sa.Table(
 )
 """What the operator switched on; a row that is not there is off."""
 PAUSE = "pause"
+duties = sa.Table(
+    "duties",
+    schema,
+    sa.Column("name", sa.String(150), primary_key=True),
+    sa.Column("owner", sa.String(60), nullable=False),
+    sa.Column("until", sa.Double, nullable=False),
+)
+"""What one of several replicas does for all of them, and which."""

@@ -8,6 +8,7 @@ import pytest
 
 from tests.servers import NotInstalledError, must_be_there
 from tests.servers.pds import BlueskyAccount, Pds
+from tests.servers.postgres import Postgres
 from tests.servers.snac import FediverseAccount, Snac
 
 Server = TypeVar("Server")
@@ -46,3 +47,19 @@ def bluesky_account(pds: Pds) -> BlueskyAccount:
 @pytest.fixture
 def fediverse_account(snac: Snac) -> FediverseAccount:
     return snac.new_account()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    server = started(lambda _: Postgres(), Path())
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A fresh database, on each kind that we promise to run on."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/announcer.db"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.new_database()

@@ -1,4 +1,4 @@
-"""The first schema: events, broadcasts, posts, pictures, tries, closed, memory, switches."""
+"""The first schema."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -120,4 +120,10 @@ def upgrade() -> None:
         "switches",
         sa.Column("name", sa.String(40), primary_key=True),
         sa.Column("since", sa.Double, nullable=False),
+    )
+    op.create_table(
+        "duties",
+        sa.Column("name", sa.String(150), primary_key=True),
+        sa.Column("owner", sa.String(60), nullable=False),
+        sa.Column("until", sa.Double, nullable=False),
     )
