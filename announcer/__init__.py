@@ -27,6 +27,7 @@ so. Read the modules in this order, and you have seen all of it:
     wire               the one door out; `connection` is below it, and `meaning` says what each
                        answer or failure there means
     networks           one module is one network
+    crashpoints        where a test lets the process die, around all that is stored or sent
 
     tally              how often each thing happened since the start
     lateness           what of it was told late, and why, for history

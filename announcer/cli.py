@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import NoReturn
 
 import click
+import structlog
 
-from announcer import reference, rehearsal, wire, wiring
+from announcer import crashpoints, reference, rehearsal, wire, wiring
 from announcer.content import Channel, thaw
 from announcer.lateness import lateness
 from announcer.logs import Redactor, configure
@@ -46,6 +47,8 @@ def serve() -> None:
     doors = settings.open_doors()
     if doors:
         _stop(doors)
+    if danger := crashpoints.arm(os.environ):
+        structlog.get_logger("announcer.crashpoints").critical("crashpoints", reason=danger)
     with _storage():
         wiring.open_outbox(settings).engine.dispose()
     from announcer.web.server import Server  # gunicorn is of no use to the other commands
@@ -316,7 +319,9 @@ def _variables() -> Mapping[str, str]:
     for name, times in Counter(name for name, _ in lines).items():
         if times > 1:
             click.echo(f"warning: {name} is set {times} times in .env, the last counts", err=True)
-    return {name: value for name, value in lines if value is not None} | os.environ
+    written = {name: value for name, value in lines if value is not None}
+    ours = {name: os.environ[name] for name in os.environ.keys() - crashpoints.VARIABLES}
+    return written | ours
 
 
 def _settings() -> Settings:

@@ -17,6 +17,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
+from announcer import crashpoints
+
 Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 """As getaddrinfo gives it."""
 
@@ -63,6 +65,7 @@ class _Watched:
     def request(self, *args: Any, **kwargs: Any) -> None:
         progress.connection, progress.sock = self, self.sock
         super().request(*args, **kwargs)  # type: ignore[misc]  # as above
+        crashpoints.here("sent", *args[:2])
 
     def send(self, data: Any) -> None:
         """Called for the head and for the body of a request, and for a CONNECT to a proxy."""

@@ -20,6 +20,7 @@ import requests
 import structlog
 from requests.adapters import HTTPAdapter
 
+from announcer import crashpoints
 from announcer.connection import PlainPool, TlsPool, TurnOver, limited, progress, turn_is_over
 from announcer.connection import not_after as not_after
 from announcer.meaning import LONGEST_WAIT as LONGEST_WAIT
@@ -101,6 +102,7 @@ class Session(requests.Session):
         total = self._total or TOTAL
         kwargs["timeout"] = (min(CONNECT, total), min(READ, total))
         kwargs["stream"] = True
+        crashpoints.here("before", request.method or "", request.url or "")
         progress.begun = False
         progress.connection = progress.sock = None
         with limited(total) as late:
@@ -121,6 +123,7 @@ class Session(requests.Session):
                 raise requests.ConnectionError(problem, request=request) from problem
         if late.is_set():
             raise requests.ReadTimeout("over the total limit", request=request)
+        crashpoints.here("answered", request.method or "", request.url or "")
         self._compare_clocks(answer)
         if (heard := getattr(_heard, "answers", None)) is not None:
             heard.append(answer)

@@ -38,7 +38,7 @@ FLOORS = (
     {"policy", "wire"},
     {"connection", "meaning"},
     {"events", "network"},
-    {"settings", "tally"},
+    {"settings", "tally", "crashpoints"},
 )
 """From the top down. A module imports only from floors below its own."""
 PURE = ("events", "policy", "sightings", "quiet", "badges", "chat", "network")
