@@ -23,7 +23,7 @@ class Accounts(Database):
 
     def close(self, destination: str, credentials: str, reason: str, now: datetime) -> None:
         """Send nothing there until its *credentials* (a fingerprint) change."""
-        with self.writing() as connection:
+        with self.writing("close") as connection:
             connection.execute(sa.delete(closed).where(closed.c.destination == destination))
             connection.execute(
                 sa.insert(closed).values(
@@ -35,7 +35,7 @@ class Accounts(Database):
             )
 
     def reopen(self, destination: str) -> None:
-        with self.writing() as connection:
+        with self.writing("reopen") as connection:
             connection.execute(sa.delete(closed).where(closed.c.destination == destination))
 
     def closed(self) -> dict[str, tuple[str, str]]:
@@ -60,7 +60,7 @@ class DestinationMemory:
 
     def put(self, name: str, value: str) -> None:
         mine = sa.and_(memory.c.destination == self._destination, memory.c.name == name)
-        with self._database.writing() as connection:
+        with self._database.writing("memory") as connection:
             connection.execute(sa.delete(memory).where(mine))
             connection.execute(
                 sa.insert(memory).values(destination=self._destination, name=name, value=value)

@@ -99,7 +99,7 @@ class Arrivals(Database):
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """Everything inside is stored together, on disk, or not at all."""
-        with self.writing() as connection:
+        with self.writing("event") as connection:
             yield Transaction(connection)
 
     def past(self, channel: str) -> Past:
@@ -121,5 +121,5 @@ class Arrivals(Database):
                 ),
             )
         )
-        with self.writing() as connection:
+        with self.writing("sighting") as connection:
             connection.execute(statement)

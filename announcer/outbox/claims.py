@@ -71,7 +71,7 @@ class Claims(Database):
             )
             .returning(posts)
         )
-        with self.writing() as connection:
+        with self.writing("claim") as connection:
             return _claims(connection, connection.execute(statement).mappings().all())
 
     def abandoned(self, owner: str, now: datetime) -> list[Claim]:
@@ -86,7 +86,7 @@ class Claims(Database):
         with self.reading() as connection:
             if connection.execute(sa.select(posts.c.key).where(late).limit(1)).first() is None:
                 return []
-        with self.writing() as connection:
+        with self.writing("takeover") as connection:
             return _claims(connection, connection.execute(statement).mappings().all())
 
     def freeze(
@@ -112,7 +112,7 @@ class Claims(Database):
         values = {"at": at, "width": picture.width, "height": picture.height, "data": picture.data}
         statement = insert(pictures, self.engine.dialect.name)
         statement = statement.values(digest=picture.digest, **values)
-        with self.writing() as connection:
+        with self.writing("picture") as connection:
             connection.execute(
                 statement.on_conflict_do_update(index_elements=["digest"], set_={"at": at})
             )
@@ -179,7 +179,7 @@ class Claims(Database):
         if only_if_wanted:
             ours["our_wanted"] = claim.entry.wanted or ""
         new = {f"new_{name}": value for name, value in values.items()}
-        with self.writing() as connection:
+        with self.writing("store" if "state" in values else "freeze") as connection:
             # The broadcast before its posts, as intake locks them.
             stopped = badge and connection.execute(_STOPPED_AT, {"id": badge.broadcast}).scalar()
             changed = connection.execute(

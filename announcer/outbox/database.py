@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
+from announcer import crashpoints
 from announcer.outbox.schema import memory, posts
 from announcer.policy import State
 
@@ -75,13 +76,17 @@ class Database:
         return self._reader.begin()
 
     @contextmanager
-    def writing(self) -> Iterator[sa.Connection]:
-        """A transaction that may write. Raises StorageError if its turn does not come in time."""
+    def writing(self, what: str = "something") -> Iterator[sa.Connection]:
+        """A transaction that may write. Raises StorageError if its turn does not come in time.
+        *what* names its crash points.
+        """
         if self._turn and not self._turn.acquire(timeout=TURN):
             raise sa.exc.TimeoutError("the writers before this one took too long")
         try:
             with self.engine.begin() as connection:
                 yield connection
+                crashpoints.here("before commit", what)
+            crashpoints.here("committed", what)
         finally:
             if self._turn:
                 self._turn.release()
@@ -105,12 +110,12 @@ class Database:
         fcntl.flock(lock, fcntl.LOCK_SH)
 
     def _release_all(self) -> None:
-        with self.writing() as connection:
+        with self.writing("release") as connection:
             connection.execute(
                 sa.update(posts).where(posts.c.state == State.SENDING).values(lease_until=0)
             )
 
     def prove_writable(self) -> None:
         """Raises StorageError if nothing can be stored now."""
-        with self.writing() as connection:
+        with self.writing("proof") as connection:
             connection.execute(sa.update(memory).where(sa.false()).values(value=""))

@@ -44,7 +44,7 @@ class Desk(Database):
             )
             .returning(posts)
         )
-        with self.writing() as connection:
+        with self.writing("retry") as connection:
             row = connection.execute(statement).mappings().one_or_none()
             return entry_of(row) if row else None
 
@@ -64,7 +64,7 @@ class Desk(Database):
             posts.c.doubtful_since.is_(None),
         )
         withdrawn = {"state": State.WITHDRAWN, "hush": Hush.PAUSE, "reason": reason, "tries": 0}
-        with self.writing() as connection:
+        with self.writing("pause") as connection:
             if connection.scalar(SWITCH, {"name": PAUSE}) is None:
                 connection.execute(sa.insert(switches).values(name=PAUSE, since=now.timestamp()))
             held = sa.update(posts).where(waiting).values(**withdrawn, changed=now.timestamp())
@@ -72,7 +72,7 @@ class Desk(Database):
 
     def resume(self) -> bool:
         """Announce again. False if that was not paused."""
-        with self.writing() as connection:
+        with self.writing("resume") as connection:
             gone = sa.delete(switches).where(switches.c.name == PAUSE).returning(switches.c.name)
             return connection.scalar(gone) is not None
 
@@ -99,7 +99,7 @@ class Desk(Database):
             )
             .returning(posts.c.key)
         )
-        with self.writing() as connection:
+        with self.writing("announce") as connection:
             return sorted(connection.scalars(statement))
 
     def history(self, limit: int) -> list[tuple[Broadcast, list[Shown]]]:
