@@ -52,7 +52,7 @@ Build = Callable[..., Town]
 def build() -> Iterator[Build]:
     towns: list[Town] = []
 
-    def build(**ways: bool) -> Town:
+    def build(**ways: Any) -> Town:
         towns.append(Town(**ways))
         return towns[-1]
 

@@ -1,56 +1,106 @@
 """Five networks in one small server on loopback, each with what our adapters use of its protocol.
 
-Every post that its people see stands in `visible`. Any network can be told to take the next post
-and then not to answer, which is where a crash hurts.
+Every post that its people see stands in the ledger. Any network can be told to take the next post
+and then not to answer, which is where a crash hurts, or to be troubled in other ways.
 """
 
 import json
+import re
+import socket
+import struct
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime
-from html import escape
+from contextlib import suppress
+from enum import StrEnum
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple
-from urllib.parse import parse_qs, urlsplit
+from io import BytesIO
+from typing import Any
 
-Answer = tuple[int, Any]
+from PIL import Image
+
+from tests.ledger import Ledger, Visible
+from tests.town_networks import (
+    WEBHOOK,
+    Answer,
+    Asked,
+    Bluesky,
+    Discord,
+    Mastodon,
+    OwncastChat,
+    X,
+)
 
 
-class Visible(NamedTuple):
-    network: str
-    text: str
-    at: float
-    """Seconds of time.time()."""
+class Trouble(StrEnum):
+    """What may become of a request. The first three are clear: nothing was done."""
+
+    BUSY = "503, and nothing done"
+    CLOSED = "cut off, and nothing done"
+    BROKEN = "500, and nothing done"
+    FAILED = "done, then 500"
+    GATEWAY = "done, then a page of 502"
+    RESET = "done, then a reset"
+    CUT = "done, then half of the answer"
+    PAGE = "done, then 200 with a page"
+
+
+UNDONE = (Trouble.BUSY, Trouble.CLOSED, Trouble.BROKEN)
 
 
 class Town:
-    """*honours_keys* and *may_look* are Mastodon's: whether the server folds what comes with the
-    same Idempotency-Key, and whether our token may list our own posts.
+    """*honours_keys*, *may_look* and *replays_errors* are Mastodon's. *pictures*: the Owncast of
+    the town has a logo. *trouble* says for every request to a network what becomes of it.
     """
 
-    def __init__(self, *, honours_keys: bool = True, may_look: bool = True) -> None:
-        self._honours_keys, self._may_look = honours_keys, may_look
-        self.visible: list[Visible] = []
-        self._known: dict[tuple[str, str], int] = {}
-        self._lock = threading.Lock()
+    def __init__(
+        self,
+        *,
+        honours_keys: bool = True,
+        may_look: bool = True,
+        replays_errors: bool = False,
+        pictures: bool = False,
+        clock: Callable[[], float] = time.time,
+        trouble: Callable[[Asked], Trouble | None] = lambda _: None,
+    ) -> None:
+        self.ledger = Ledger(clock)
+        self.trouble, self._pictures = trouble, pictures
+        self.status: dict[str, Any] = {"online": True}
+        """Without times: the webhooks of a test are to say since when."""
+        self.requests: list[str] = []
         self._hangs: set[str] = set()
         self._released = threading.Event()
+        self._lock = threading.Lock()
         town = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 town._serve(self)
 
-            do_POST = do_GET  # noqa: N815  # as above
+            do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815  # as above
 
             def log_message(self, *_: object) -> None:
                 return
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.mastodon = Mastodon(self.ledger, self.url, honours_keys, may_look, replays_errors)
+        self.bluesky, self.x = Bluesky(self.ledger), X(self.ledger)
+        networks = (
+            self.mastodon,
+            self.bluesky,
+            Discord(self.ledger),
+            self.x,
+            OwncastChat(self.ledger),
+        )
+        self._routes = [
+            (network.name, method, re.compile(pattern), handle)
+            for network in networks
+            for method, pattern, handle in network.routes()
+        ]
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self) -> None:
@@ -67,7 +117,7 @@ class Town:
                 "IDENTIFIER": "kestrel.test",
                 "APP_PASSWORD": "bluesky-password",
             },
-            "discord": {"WEBHOOK_URL": f"{self.url}/api/webhooks/1/discord-token-of-ours"},
+            "discord": {"WEBHOOK_URL": f"{self.url}{WEBHOOK}"},
             "x": {
                 "API_BASE_URL": self.url,
                 "CONSUMER_KEY": "x-consumer-key",
@@ -81,139 +131,119 @@ class Town:
         return {"OWNCAST_URL": self.url, **named}
 
     def hangs_after_accepting(self, *networks: str) -> None:
-        """The next post to each of *networks* is shown, but not answered before `release`."""
+        """The next change at each of *networks* is made, but not answered before `release`."""
         self._hangs.update(networks)
 
     def release(self) -> None:
         self._released.set()
 
+    @property
+    def visible(self) -> list[Visible]:
+        return self.ledger.visible
+
     def counts(self) -> dict[str, int]:
         """How many posts people see, by network."""
         return dict(Counter(post.network for post in self.visible))
 
-    def _show(self, network: str, text: str, identity: str = "") -> int:
-        """The number of the post. The same *identity* is the same post."""
+    def _serve(self, request: BaseHTTPRequestHandler) -> None:
+        try:
+            body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
+        except OSError:
+            return None  # whoever asked was killed in the middle of it
+        path = request.path.partition("?")[0]
+        asked = Asked(request.command, path, request.headers, body)
+        for network, method, pattern, handle in self._routes:
+            match = pattern.fullmatch(path)
+            if match and method == request.command:
+                asked = asked._replace(names=match.groups())
+                return self._visit(request, network, asked, handle)
+        return self._say(request, self._owncast(path))
+
+    def _visit(
+        self,
+        request: BaseHTTPRequestHandler,
+        network: str,
+        asked: Asked,
+        handle: Callable[[Asked], Answer],
+    ) -> None:
         with self._lock:
-            number = self._known.get((network, identity)) if identity else None
-            if number is None:
-                self.visible.append(Visible(network, text, time.time()))
-                number = len(self.visible)
-                self._known[network, identity] = number
+            self.requests.append(f"{asked.method} {asked.path}")
+            trouble = self.trouble(asked)
+        replay = self.mastodon.replayed(asked) if network == "mastodon" else None
+        if replay:
+            return self._say(request, replay)
+        if trouble not in UNDONE:
+            before = self._seen(network)
+            answer = handle(asked)
+            if self._seen(network) != before:
+                self._hang(network)
+        if trouble in (Trouble.FAILED, Trouble.BROKEN):
+            answer = Answer(500, {"error": "made up"})
+            self.mastodon.failed(asked, answer)
+        if trouble is Trouble.BUSY:
+            answer = Answer(503, {"error": "made up"})
+        if trouble is Trouble.GATEWAY:
+            answer = Answer(502, "<html>Bad gateway")
+        if trouble is Trouble.PAGE:
+            answer = Answer(200, "<html>Welcome to the hotel")
+        if trouble in (Trouble.CLOSED, Trouble.RESET):
+            return _reset(request.connection)
+        return self._say(request, answer, half=trouble is Trouble.CUT)
+
+    def _seen(self, network: str) -> list[str]:
+        marks = [mark for mark in sorted(self.ledger.marks) if mark.startswith(network)]
+        return marks + [f"{post.id} {post.text}" for post in self.ledger.of(network)]
+
+    def _hang(self, network: str) -> None:
+        with self._lock:
             hangs = network in self._hangs
             self._hangs.discard(network)
         if hangs:
             self._released.wait(60)
-        return number
 
-    def _own(self, network: str) -> list[tuple[int, Visible]]:
-        """The newest first."""
-        found = [(n, post) for n, post in enumerate(self.visible, 1) if post.network == network]
-        return found[::-1]
-
-    def _serve(self, request: BaseHTTPRequestHandler) -> None:
-        body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
-        path = urlsplit(request.path).path
-        routes: dict[str, Callable[[BaseHTTPRequestHandler, bytes], Answer]] = {
-            "/api/status": _online,
-            "/api/config": _about,
-            "/api/integrations/chat/system": self._chat,
-            "/api/v2/instance": _instance,
-            "/api/v1/accounts/verify_credentials": _mastodon_account,
-            "/api/v1/accounts/1/statuses": self._statuses,
-            "/api/v1/statuses": self._status,
-            "/xrpc/com.atproto.server.createSession": _session,
-            "/xrpc/com.atproto.repo.putRecord": self._record,
-            "/api/v10/webhooks/1/discord-token-of-ours": self._discord,
-            "/2/users/me": _x_account,
-            "/2/users/1/tweets": self._tweets,
-            "/2/tweets": self._tweet,
-        }
-        handle = routes.get(path, _nowhere)
-        status, answer = handle(request, body)
-        written = json.dumps(answer).encode()
-        try:
-            request.send_response(status)
-            request.send_header("Content-Type", "application/json")
-            request.send_header("Content-Length", str(len(written)))
+    def _say(self, request: BaseHTTPRequestHandler, answer: Answer, *, half: bool = False) -> None:
+        body = answer.body
+        kind = "application/json"
+        if isinstance(body, str):
+            body, kind = body.encode(), "text/html"
+        elif isinstance(body, bytes):
+            kind = "image/png"
+        else:
+            body = json.dumps(body).encode()
+        with suppress(OSError):  # whoever asked was killed meanwhile
+            request.send_response(answer.status)
+            request.send_header("Content-Type", kind)
+            request.send_header("Content-Length", str(len(body)))
+            for name, value in answer.headers.items():
+                request.send_header(name, value)
             request.end_headers()
-            request.wfile.write(written)
-        except OSError:
-            return  # whoever asked was killed meanwhile
+            request.wfile.write(body[: len(body) // 2] if half else body)
 
-    def _chat(self, _: BaseHTTPRequestHandler, body: bytes) -> Answer:
-        self._show("owncast", json.loads(body)["body"])
-        return 200, {"success": True, "message": "sent"}
-
-    def _status(self, request: BaseHTTPRequestHandler, body: bytes) -> Answer:
-        key = request.headers.get("Idempotency-Key", "") if self._honours_keys else ""
-        number = self._show("mastodon", parse_qs(body.decode())["status"][0], key)
-        return 200, {"id": str(number), "url": f"{self.url}/@k/{number}"}
-
-    def _statuses(self, *_: object) -> Answer:
-        if not self._may_look:
-            return 403, {"error": "This action is outside the authorized scopes"}
-        return 200, [
-            {
-                "id": str(number),
-                "url": f"{self.url}/@k/{number}",
-                "created_at": _time(post.at),
-                "content": f"<p>{escape(post.text)}</p>",
-            }
-            for number, post in self._own("mastodon")
-        ]
-
-    def _record(self, _: BaseHTTPRequestHandler, body: bytes) -> Answer:
-        put = json.loads(body)
-        self._show("bluesky", put["record"]["text"], put["rkey"])
-        return 200, {"uri": f"at://did:plc:k/app.bsky.feed.post/{put['rkey']}", "cid": "bafy"}
-
-    def _discord(self, request: BaseHTTPRequestHandler, body: bytes) -> Answer:
-        if request.command == "GET":
-            return 200, {"id": "1", "guild_id": "2", "channel_id": "3", "name": "ours"}
-        number = self._show("discord", json.loads(body)["content"])
-        return 200, {"id": str(number), "channel_id": "3"}
-
-    def _tweet(self, _: BaseHTTPRequestHandler, body: bytes) -> Answer:
-        number = self._show("x", json.loads(body)["text"])
-        return 201, {"data": {"id": str(number), "text": ""}}
-
-    def _tweets(self, *_: object) -> Answer:
-        told = [
-            {"id": str(number), "text": escape(post.text), "created_at": _time(post.at)}
-            for number, post in self._own("x")
-        ]
-        return 200, {"data": told, "meta": {"result_count": len(told)}}
+    def _owncast(self, path: str) -> Answer:
+        if path == "/api/status":
+            return Answer(200, self.status)
+        if path == "/api/config":
+            return Answer(200, {"tags": ["woodwork"], "nsfw": False})
+        if path == "/logo/external" and self._pictures:
+            return Answer(200, logo())
+        return Answer(404, {"error": "no such place"})
 
 
-def _online(*_: object) -> Answer:
-    """Without times: the webhooks of a test are to say since when."""
-    return 200, {"online": True}
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 100
+
+    def handle_error(self, *_: Any) -> None:
+        """Whoever asked was killed meanwhile."""
 
 
-def _about(*_: object) -> Answer:
-    return 200, {"tags": ["woodwork"], "nsfw": False}
+@cache
+def logo() -> bytes:
+    file = BytesIO()
+    Image.new("RGB", (16, 9), "green").save(file, "PNG")
+    return file.getvalue()
 
 
-def _instance(*_: object) -> Answer:
-    return 200, {"source_url": "https://github.com/mastodon/mastodon"}
-
-
-def _mastodon_account(*_: object) -> Answer:
-    return 200, {"id": "1", "username": "k"}
-
-
-def _session(*_: object) -> Answer:
-    login = {"did": "did:plc:k", "handle": "kestrel.test"}
-    return 200, {**login, "accessJwt": "access", "refreshJwt": "refresh"}
-
-
-def _x_account(*_: object) -> Answer:
-    return 200, {"data": {"id": "1", "username": "kestrel"}}
-
-
-def _nowhere(*_: object) -> Answer:
-    return 404, {"error": "no such place"}
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+def _reset(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
