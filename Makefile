@@ -39,6 +39,10 @@ mutants: .venv/tools ## remove our safeties one at a time: does a test notice?
 bench: .venv/package ## measure
 	$(BIN)/python bench/run.py
 
+.PHONY: torture
+torture: .venv/tools .venv/package ## kill it hundreds of times; ARGS="--seed 7 --kills 2000"
+	$(BIN)/python -m tests.torture $(ARGS)
+
 .PHONY: lock
 lock: build/lock/made ## take the newest of what pyproject.toml allows
 	$(COMPILE) -o requirements.lock --extra postgresql pyproject.toml

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 CRASH_AT, TRACE = "ANNOUNCER_CRASH_AT", "ANNOUNCER_CRASH_TRACE"
 VARIABLES = frozenset({CRASH_AT, TRACE})
-_SECRET = re.compile(r"(?!v?\d{1,2}$|[A-Za-z_.]{1,60}$).+")
+_SECRET = re.compile(r"(?<=/)(?!v\d{1,2}\b|[A-Za-z_.]{1,60}(?:/|$))[^/]+")
 """Part of a path that may be an id or a token: all but words and versions."""
 
 _passed: Callable[[str], None] | None = None
@@ -57,4 +57,4 @@ def _named(what: str) -> str:
     """An address without its host and without what may be secret in it."""
     if "/" not in what:
         return what
-    return "/".join(_SECRET.sub("*", part) for part in urlsplit(what).path.split("/"))
+    return _SECRET.sub("*", urlsplit(what).path)

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -20,7 +19,7 @@ class Visible:
     answers: str = ""
     """The id of the post that it replies to."""
     content: str = ""
-    gone: bool = False
+    gone_at: float | None = None
     was: list[str] = field(default_factory=list)
 
 
@@ -34,15 +33,13 @@ class Ledger:
         """Badges that are on, such as `mastodon pin 1`."""
         self.complaints: list[str] = []
         """What no network should ever be sent, whatever became of it."""
-        self.most: Counter[str] = Counter()
-        """How many first posts people saw at once at most, by network."""
         self._known: dict[tuple[str, str], Visible] = {}
         self._lock = threading.RLock()
 
     @property
     def visible(self) -> list[Visible]:
         with self._lock:
-            return [post for post in self.ever if not post.gone]
+            return [post for post in self.ever if post.gone_at is None]
 
     def of(self, network: str) -> list[Visible]:
         """What is visible there, the newest first, as networks list it."""
@@ -63,7 +60,7 @@ class Ledger:
         """
         with self._lock:
             known = self._known.get((network, identity)) if identity else None
-            if known and not (known.gone and name):
+            if known and not (known.gone_at and name):
                 if (known.text, known.content) != (text, content):
                     self.complaints.append(f"{network}: other words were sent for {known.text!r}")
                 return known, False
@@ -71,8 +68,6 @@ class Ledger:
             post = Visible(number, network, text, self.clock(), answers, content)
             self.ever.append(post)
             self._known[network, identity] = post
-            now = sum(not other.answers for other in self.of(network))
-            self.most[network] = max(self.most[network], now)
             return post, True
 
     def get(self, network: str, number: str) -> Visible | None:
@@ -92,5 +87,5 @@ class Ledger:
         with self._lock:
             post = self.get(network, number)
             if post:
-                post.gone = True
+                post.gone_at = self.clock()
             return post is not None
