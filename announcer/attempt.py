@@ -72,7 +72,8 @@ class Attempts:
         """Look whether an earlier try is up; only if it is not, go on."""
         entry, begun = claim.entry, now()
         if not isinstance(network, Finds) or claim.content is None:
-            return self.finish(claim, policy.failed(entry, "nobody can look"))
+            reason = _overtaken(entry) if entry.wanted is not entry.moment else _too_late(entry)
+            return self.finish(claim, policy.failed(entry, f"{reason}, and nobody can look"))
         try:
             receipt = network.find(thaw(claim.content).post(entry))
         except DeliveryError as problem:

@@ -208,6 +208,39 @@ def test_a_handle_that_does_not_hold_is_not_shown(wire: Wire) -> None:
     assert receipt.url == f"https://bsky.app/profile/did:plc:kestrel/post/{record_key(POST)}"
 
 
+LIST = "/xrpc/com.atproto.repo.listRecords"
+
+
+def listed(*rkeys: str) -> dict[str, Any]:
+    uris = [f"at://did:plc:kestrel/app.bsky.feed.post/{rkey}" for rkey in rkeys]
+    return {"records": [{"uri": uri, "cid": "bafy1", "value": {}} for uri in uris]}
+
+
+def test_what_is_up_is_found_by_its_key_and_has_the_receipt_that_it_would_have_got(
+    wire: Wire,
+) -> None:
+    wire.always("POST", CREATE, 200, session())
+    rkey = record_key(POST)
+    wire.always("GET", LIST, 200, listed("3jzf", rkey))
+    wire.answers(200, {"uri": f"at://did:plc:kestrel/app.bsky.feed.post/{rkey}", "cid": "bafy1"})
+    network = bluesky()
+    assert network.find(POST) == network.publish(POST)
+
+
+def test_what_is_not_up_is_not_found(wire: Wire) -> None:
+    wire.always("POST", CREATE, 200, session())
+    wire.always("GET", LIST, 200, listed("3jzf"))
+    assert bluesky().find(POST) is None
+
+
+@pytest.mark.parametrize("answer", [Answer(500), Answer(200, b"<html>"), Answer(200, {})])
+def test_a_look_that_tells_nothing_is_made_again_later(wire: Wire, answer: Answer) -> None:
+    wire.always("POST", CREATE, 200, session())
+    wire.always("GET", LIST, answer.status, answer.body)
+    with pytest.raises(TryLater):
+        bluesky().find(POST)
+
+
 def test_removing_names_the_record(wire: Wire) -> None:
     wire.always("POST", CREATE, 200, session())
     wire.answers(200, {})

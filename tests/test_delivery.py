@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from announcer.events import Kind
-from announcer.network import Network, Post, Receipt, Refused, TryLater, Unsure
+from announcer.network import Network, Post, Receipt, Refused, Repeat, TryLater, Unsure
 from announcer.outbox import LEASE, Claim, Outbox
 from announcer.policy import Sight
 from tests.fakes import (
@@ -413,9 +413,18 @@ def test_d08_a_stop_while_it_is_on_its_way_waits_for_what_comes_of_it(
     assert len(network.sent) == 1
 
 
+class Keyed(Findable):
+    """Like Bluesky: a repeat is harmless, but out of place when the stream is over."""
+
+    repeat = Repeat.HARMLESS
+
+
+@pytest.mark.parametrize("kind", [Findable, Keyed])
 @pytest.mark.parametrize("turn", [UP, LOST], ids=["it is up", "it is not up"])
-def test_after_a_stop_it_only_looks_and_publishes_nothing(act: Act, turn: Turn) -> None:
-    network = Findable()
+def test_after_a_stop_it_only_looks_and_publishes_nothing(
+    act: Act, turn: Turn, kind: type[Findable]
+) -> None:
+    network = kind()
     network.then(turn)
     stage = act(network)
     stage.hear()

@@ -314,6 +314,16 @@ def test_where_nobody_may_look_and_no_key_is_kept_it_is_left_to_a_person(
     assert not refusal.value.closes
 
 
+def test_where_nobody_may_look_a_server_that_is_silent_for_a_moment_is_asked_again(
+    wire: Wire,
+) -> None:
+    blind(wire)
+    wire.always("GET", "/api/v2/instance", 502)
+    wire.always("GET", "/api/v1/instance", 502)
+    with pytest.raises(TryLater):
+        account().find(DOUBTFUL)
+
+
 # Length
 
 

@@ -585,6 +585,7 @@ def test_a_post_follows_its_broadcast(entry: Entry, decision: Decision, expected
 
 ALL = tuple(Repeat)
 LOOKED_FOR = (Repeat.FINDABLE, Repeat.WINDOW)
+NOT_SENT = (*LOOKED_FOR, Repeat.HARMLESS)
 NOT_LOOKED_FOR = (Repeat.HARMLESS, Repeat.DOUBLES)
 
 
@@ -609,14 +610,14 @@ NOT_LOOKED_FOR = (Repeat.HARMLESS, Repeat.DOUBLES)
         ),
         pytest.param(
             DOUBTFUL,
-            LOOKED_FOR,
+            NOT_SENT,
             DUE.until + SECOND,
             Step.FIND,
             id="what may be up is looked for, and not sent late",
         ),
         pytest.param(
             replace(DOUBTFUL, wanted=Moment.ENDED),
-            LOOKED_FOR,
+            NOT_SENT,
             at(60),
             Step.FIND,
             id="what may be up is looked for, and not sent after the end",
@@ -629,11 +630,11 @@ NOT_LOOKED_FOR = (Repeat.HARMLESS, Repeat.DOUBLES)
             id="where nobody can look, the same bytes again",
         ),
         pytest.param(
-            DOUBTFUL, NOT_LOOKED_FOR, DUE.until + SECOND, Step.GIVE_UP, id="but never late"
+            DOUBTFUL, (Repeat.DOUBLES,), DUE.until + SECOND, Step.GIVE_UP, id="but never late"
         ),
         pytest.param(
             replace(DOUBTFUL, wanted=Moment.ENDED),
-            NOT_LOOKED_FOR,
+            (Repeat.DOUBLES,),
             at(60),
             Step.WITHDRAW,
             id="and never after the end",

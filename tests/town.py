@@ -150,8 +150,8 @@ class Town:
             body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
         except OSError:
             return None  # whoever asked was killed in the middle of it
-        path = request.path.partition("?")[0]
-        asked = Asked(request.command, path, request.headers, body)
+        path, _, query = request.path.partition("?")
+        asked = Asked(request.command, path, request.headers, body, (), query)
         for network, method, pattern, handle in self._routes:
             match = pattern.fullmatch(path)
             if match and method == request.command:

@@ -30,6 +30,7 @@ class Asked(NamedTuple):
     headers: Message
     body: bytes
     names: tuple[str, ...] = ()
+    query: str = ""
 
     @property
     def json(self) -> Any:
@@ -198,9 +199,15 @@ class Bluesky:
             self.ledger.marks.discard("bluesky live")
         return Answer(200, {})
 
-    def _list(self, _: Asked) -> Answer:
-        uri = "at://did:plc:k/app.bsky.actor.status/self"
-        found = [{"uri": uri, "cid": "bafy", "value": self.status}] if self.status else []
+    def _list(self, asked: Asked) -> Answer:
+        [collection] = parse_qs(asked.query)["collection"]
+        records = {"self": self.status} if self.status else {}
+        if collection == "app.bsky.feed.post":
+            records = {post.id: json.loads(post.content) for post in self.ledger.of(self.name)}
+        found = [
+            {"uri": f"at://did:plc:k/{collection}/{rkey}", "cid": "bafy", "value": record}
+            for rkey, record in records.items()
+        ]
         return Answer(200, {"records": found})
 
 

@@ -22,6 +22,7 @@ from announcer.network import (
     Account,
     Card,
     DeliveryError,
+    Finds,
     Gone,
     Moment,
     Network,
@@ -44,6 +45,8 @@ COLLECTION = "app.bsky.feed.post"
 BYTES_PER_GRAPHEME = 10
 """300 graphemes and 3000 bytes are both enforced: counting a tenth of the bytes covers both."""
 TAG_LENGTH = 64
+LOOK_AT = 100
+"""Own posts to look through: ours is as new as the stream."""
 STATUS = "app.bsky.actor.status"
 """Its one record, with the key `self`, is what is shown of an account that is live."""
 STATUS_MINUTES = 240
@@ -68,7 +71,7 @@ class _Login:
     refresh: str
 
 
-class Bluesky(Network, Removes, Shines):
+class Bluesky(Network, Finds, Removes, Shines):
     """Posts with a link card to a Bluesky account.
 
     1. In Bluesky, open Settings > Privacy and security > App passwords and add one. It needs no
@@ -141,8 +144,16 @@ class Bluesky(Network, Removes, Shines):
         uri, cid = answer.get("uri"), answer.get("cid")
         if not isinstance(uri, str) or not isinstance(cid, str) or not (uri and cid):
             raise Unsure("200, but without the post's uri and cid")
-        url = f"{_profile(login.handle, login.did)}/post/{rkey}"
-        return Receipt(rkey, url, {"uri": uri, "cid": cid, "did": login.did})
+        return _receipt(login, rkey, uri, cid)
+
+    def find(self, post: Post) -> Receipt | None:
+        """Only asked when a repeat is out of place: the stream is over, or it is too late."""
+        login, rkey = self._login(), record_key(post)
+        for record in self._records(COLLECTION, LOOK_AT):
+            uri, cid = str(record.get("uri")), str(record.get("cid"))
+            if uri.endswith(f"/{rkey}"):
+                return _receipt(login, rkey, uri, cid)
+        return None
 
     def remove(self, receipt: Receipt) -> None:
         # A record that is not there is deleted with 200, too.
@@ -182,14 +193,21 @@ class Bluesky(Network, Removes, Shines):
 
     def _status(self) -> dict[str, Any] | None:
         """The record of the live status as it is now; None if there is none."""
+        records = self._records(STATUS, 1)
+        found = records[0].get("value") if records else None
+        return found if isinstance(found, dict) else None
+
+    def _records(self, collection: str, most: int) -> list[dict[str, Any]]:
+        """The newest of a collection. getRecord would answer that there is none as it does a bad
+        request.
+        """
         with wire.nothing_posted():
-            which = urlencode({"repo": self._login().did, "collection": STATUS})
-            # getRecord would answer that there is none as it does a bad request.
-            records = self._call(f"com.atproto.repo.listRecords?{which}").get("records")
+            which = {"repo": self._login().did, "collection": collection, "limit": most}
+            asked = f"com.atproto.repo.listRecords?{urlencode(which)}"
+            records = self._call(asked).get("records")
             if not isinstance(records, list):
                 raise Unsure("200, but without a list of records")
-        found = records[0].get("value") if records and isinstance(records[0], dict) else None
-        return found if isinstance(found, dict) else None
+        return [record for record in records if isinstance(record, dict)]
 
     def check(self) -> Account:
         with wire.nothing_posted():
@@ -390,6 +408,11 @@ def _bytes(text: str) -> int:
 
 def _timestamp(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _receipt(login: _Login, rkey: str, uri: str, cid: str) -> Receipt:
+    url = f"{_profile(login.handle, login.did)}/post/{rkey}"
+    return Receipt(rkey, url, {"uri": uri, "cid": cid, "did": login.did})
 
 
 def _profile(handle: str, did: str) -> str:

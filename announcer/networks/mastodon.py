@@ -316,6 +316,8 @@ class Mastodon(Network, Finds, Revises, Removes, Shines):
         if post.doubtful_since is None or datetime.now(UTC) - post.doubtful_since > KEY_LIVES:
             return False
         self._learn()
+        if not self._about:
+            raise TryLater("this token may not look, and the server does not say what it is")
         return bool(KEEPS_KEYS.search(str(self._about.get("source_url"))))
 
     def _is_too_long_by_now(self, text: str) -> bool:

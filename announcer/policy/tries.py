@@ -32,13 +32,15 @@ def next_step(entry: Entry, repeat: Repeat, now: datetime) -> Step:
             return Step.GIVE_UP
         gone = entry.wanted is None or entry.moment is Moment.ENDED  # which is never edited
         return Step.REMOVE if gone else Step.REVISE
-    findable = repeat in (Repeat.FINDABLE, Repeat.WINDOW)
     wanted = entry.wanted is entry.moment
-    if entry.doubtful_since is not None and findable:
-        return Step.FIND_OR_PUBLISH if wanted and now <= entry.until else Step.FIND
+    publishes = wanted and now <= entry.until
+    if entry.doubtful_since is not None and repeat is not Repeat.DOUBLES:
+        if not publishes:
+            return Step.FIND
+        return Step.PUBLISH if repeat is Repeat.HARMLESS else Step.FIND_OR_PUBLISH
     if not wanted:
         return Step.WITHDRAW
-    return Step.PUBLISH if now <= entry.until else Step.GIVE_UP
+    return Step.PUBLISH if publishes else Step.GIVE_UP
 
 
 class Sight(StrEnum):

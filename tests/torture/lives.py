@@ -27,6 +27,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from announcer import badges, chat, crashpoints, networks, wiring
 from announcer.logs import Redactor, configure
+from announcer.networks import mastodon
 from announcer.policy import broadcasts, tries
 from announcer.web import create_app
 from tests.running import SECRET, Service
@@ -187,6 +188,7 @@ def _hurry() -> None:
         (tries, {"MERGE": soon, "FIRST_WAIT": 0.05, "LONGEST_WAIT": 0.4, "LOOK_AGAIN": soon}),
         (chat, {"LOOK_AGAIN": soon}),
         (badges, {"PATIENT": soon}),
+        (mastodon, {"ABOUT_PAUSE": 0.1}),
     ):
         for name, time_ in times.items():
             assert hasattr(module, name), f"{module.__name__} has no {name}"
