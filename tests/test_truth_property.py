@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from pydantic import PrivateAttr
 from sqlalchemy.pool import StaticPool
 
-from announcer import delivery, intake
+from announcer import attempt, intake
 from announcer.attempt import manners_of
 from announcer.content import Channel, Composer, Content
 from announcer.delivery import Delivery
@@ -511,9 +511,9 @@ def world(rules: Rules) -> Iterator[World]:
     silent = structlog.wrap_logger(None, processors=[_drop])
     with ExitStack() as stack:
         stack.callback(made.close)
-        stack.enter_context(patch.object(delivery, "_now", lambda: made.now))
-        stack.enter_context(patch.object(delivery, "_dice", lambda: 0.5))
-        stack.enter_context(patch.object(delivery, "log", silent))
+        stack.enter_context(patch.object(attempt, "now", lambda: made.now))
+        stack.enter_context(patch.object(attempt, "dice", lambda: 0.5))
+        stack.enter_context(patch.object(attempt, "log", silent))
         stack.enter_context(patch.object(intake, "log", silent))
         yield made
 
