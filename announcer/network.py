@@ -137,12 +137,13 @@ class DeliveryError(Exception):
 class TryLater(DeliveryError):
     """Certainly not posted; the same post may be accepted later.
 
-    *wait* is how long the network asked us to stay away, zero if it did not say.
+    *wait* is how long the network asked us to stay away, zero if it did not say. *spent* says that
+    the idempotency key of this try is of no use any more.
     """
 
-    def __init__(self, reason: str, wait: timedelta = timedelta()) -> None:
+    def __init__(self, reason: str, wait: timedelta = timedelta(), *, spent: bool = False) -> None:
         super().__init__(reason)
-        self.wait = wait
+        self.wait, self.spent = wait, spent
 
 
 class Refused(DeliveryError):

@@ -109,7 +109,7 @@ def crash(
         pytest.param({"may_look": False}, id="it honours the key and our token may not look"),
     ],
 )
-def test_a_crash_leaves_one_post_on_mastodon(
+def test_a01_a04_a_crash_leaves_one_post_on_mastodon(
     build: Build, serve: Serve, tmp_path: Path, ways: dict[str, bool]
 ) -> None:
     town = build(**ways)
@@ -119,7 +119,7 @@ def test_a_crash_leaves_one_post_on_mastodon(
     assert (receipt.id, receipt.url) == ("1", f"{town.url}/@k/1")
 
 
-def test_a_crash_leaves_one_post_everywhere_and_says_where_a_person_must_look(
+def test_a05_a07_a08_a_crash_leaves_one_post_everywhere_and_says_where_to_look(
     build: Build, serve: Serve, tmp_path: Path
 ) -> None:
     networks = ("bluesky", "x", "discord")
@@ -133,7 +133,7 @@ def test_a_crash_leaves_one_post_everywhere_and_says_where_a_person_must_look(
     assert told["bluesky"].receipt
 
 
-def test_a_crash_while_the_chat_is_told_leaves_it_to_a_person(
+def test_a08_a_crash_while_the_chat_is_told_leaves_it_to_a_person(
     build: Build, serve: Serve, tmp_path: Path
 ) -> None:
     """By itself: the chat is told last, when the other posts are up."""

@@ -359,7 +359,7 @@ def _meaning(answer: requests.Response, scope: str, *, existing: bool) -> Delive
     said = wire.plain(wire.error_json(answer).get("error") or "")
     if status >= 400 and answer.headers.get("Idempotent-Replayed") == "true":
         # Pleroma keeps errors with their key, too: only another key gets a new answer.
-        return TryLater(f"{status} {said} (an old answer, replayed)")
+        return TryLater(f"{status} {said} (an old answer, replayed)", spent=True)
     if existing and status in (404, 410):
         return Gone(f"{status} {said}".strip())
     if status == 403:

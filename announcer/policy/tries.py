@@ -148,7 +148,7 @@ def after(
     match problem:
         case TryLater():
             again = entry
-            if entry.doubtful_since is None:
+            if entry.doubtful_since is None or problem.spent:
                 again = replace(entry, generation=entry.generation + 1)
             return _later(again, reason, max(problem.wait, backoff(entry.tries, dice)), now)
         case Unsure():
