@@ -71,8 +71,8 @@ class Evening:
         return {"due", "sending"} & set(self._states().values())
 
     def _states(self) -> dict[str, str]:
-        [(_, posts)] = self.box.history(1) or [(None, [])]
-        return {post.entry.moment.value: post.entry.state.value for post in posts}
+        told = [post for _, posts in self.box.history(1) for post in posts]
+        return {post.entry.moment.value: post.entry.state.value for post in told}
 
     def end(self) -> None:
         if self.service and self.service.process.poll() is None:

@@ -22,6 +22,7 @@ import click
 from tests.torture import databases, plays
 from tests.torture.lives import Nursery
 from tests.torture.plays import STREETS, Case, Street
+from tests.torture.sabotage import SABOTAGES
 from tests.torture.stage import Outcome, Performance
 
 KINDS = {
@@ -35,12 +36,12 @@ KINDS = {
 _lane: tuple[Nursery, Path] | None = None
 
 
-def open_lane(folder: str) -> None:
+def open_lane(folder: str, sabotage: str) -> None:
     """In each process of the pool, before it has a thread."""
     global _lane
     place = Path(folder) / str(os.getpid())
     place.mkdir(parents=True)
-    _lane = Nursery(place), place
+    _lane = Nursery(place, SABOTAGES.get(sabotage)), place
 
 
 def perform(case: Case, server: str, *, traced: bool = False) -> tuple[Outcome, list[str]]:
@@ -132,6 +133,7 @@ def cases(points: dict[str, list[str]], seed: int, real: int) -> Iterator[Case]:
     "--real", default=20, show_default=True, help="One run of so many with `serve`; 0: none."
 )
 @click.option("--case", "one", default="", help="Repeat this one, as a failure printed it.")
+@click.option("--sabotage", type=click.Choice(list(SABOTAGES)), default=None, help="Must be found.")
 def main(
     kills: int,
     seconds: int,
@@ -141,11 +143,12 @@ def main(
     streets: tuple[str, ...],
     real: int,
     one: str,
+    sabotage: str | None,
 ) -> None:
     """Torture the service, and ask the people of its town."""
     seed = secrets.randbelow(10**6) if seed is None else seed
     folder = tempfile.mkdtemp(prefix="torture-", dir=_fast_place())
-    pool = ProcessPoolExecutor(lanes, get_context("fork"), open_lane, (folder,))
+    pool = ProcessPoolExecutor(lanes, get_context("fork"), open_lane, (folder, sabotage or ""))
     try:
         if one:
             outcome, _ = pool.submit(perform, from_json(one), server).result()

@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -54,13 +54,13 @@ class Life(Protocol):
 class Nursery:
     """Where lives come from. Make it before this process has any thread."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, sabotage: Callable[[], None] | None = None) -> None:
         self._folder = folder
         self._ours, theirs = socket.socketpair()
         self._pid = os.fork()
         if self._pid == 0:
             self._ours.close()
-            _nurse(theirs)
+            _nurse(theirs, sabotage)
         theirs.close()
 
     def start(
@@ -159,12 +159,14 @@ def post(port: int, body: bytes) -> int | None:
         connection.close()
 
 
-def _nurse(orders: socket.socket) -> None:
+def _nurse(orders: socket.socket, sabotage: Callable[[], None] | None) -> None:
     """Never returns."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the dead
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _hurry()
     _import_everything()
+    if sabotage:
+        sabotage()
     with orders, orders.makefile("rb") as lines:
         for line in lines:
             pid = os.fork()

@@ -74,6 +74,7 @@ PLAYS: dict[str, tuple[Step, ...]] = {
         ),
         *(Step("title", "Three"), Step("again"), REST),
     ),
+    "corrected": (Step("start", "Drawers"), Step("title", "Dovetails"), Step("again"), REST),
     "false start": (Step("start", "Drawers"), Step("pause"), Step("stop"), REST),
 }
 
