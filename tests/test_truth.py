@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from pydantic import PrivateAttr, ValidationError
 
-from announcer import migrations
+from announcer import migrations, policy
 from announcer.events import Kind
 from announcer.network import (
     DeliveryError,
@@ -399,6 +399,24 @@ def test_a_return_before_the_word_of_the_end_withdraws_it(act: Act) -> None:
     stage.hear(title="Drawers")
     later(stage, hours=1)
     assert [post.mood.value for post in network.visible] == ["live"]
+
+
+def test_a_return_while_the_end_was_about_to_be_told_takes_no_later_end_away(act: Act) -> None:
+    """Torture found it: what the return wanted taken back was never said, and the next end was."""
+    network = Answering()
+    stage = live(act, network)
+    stage.passes(hours=1)
+    stage.hear(Kind.STOPPED)
+    stage.passes(minutes=5)
+    [claim] = stage.box.claim("a replica", stage.now, 9)
+    stage.passes(seconds=1)
+    stage.hear(title="Drawers")
+    withdrawn = policy.withdrawn(claim.entry, "the stream came back")
+    assert stage.box.store(claim, withdrawn, stage.now, None, None)
+    stage.passes(minutes=10)
+    stage.hear(Kind.STOPPED)
+    later(stage, minutes=10)
+    assert [post.mood.value for post in network.visible] == ["live", "ended"]
 
 
 def test_what_was_removed_is_published_again_once(act: Act) -> None:

@@ -186,6 +186,7 @@ def _follow_end(entry: Entry, decision: Decision, manners: Manners) -> Entry:
                 next_at=at,
                 until=at + CHANGE,
                 reason="",
+                change_at=None,  # of a return that is over by now
             )
             return _new_edition(again) if entry.state is State.SETTLED else again
         on_its_way = entry.state in (State.DUE, State.SENDING)
