@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
@@ -33,6 +33,8 @@ KINDS = {
     "untrue": "untrue in the end",
     "offence": "other words sent for the same post",
 }
+PROGRESS = 30.0
+"""Seconds between two words on how far it is."""
 _lane: tuple[Nursery, Path] | None = None
 
 
@@ -49,9 +51,9 @@ def perform(case: Case, server: str, *, traced: bool = False) -> tuple[Outcome, 
     assert _lane, "no lane was opened"
     nursery, place = _lane
     folder = place / str(case.number)
-    fresh = databases.postgresql(server) if server else databases.sqlite
     trace = place / f"trace {case.number}" if traced else None
-    outcome = Performance(case, folder, nursery, fresh, trace).play()
+    with databases.fresh(server, folder, case.number) as url:
+        outcome = Performance(case, folder, nursery, url, trace).play()
     shutil.rmtree(folder)
     return outcome, trace.read_text("utf-8").splitlines() if trace else []
 
@@ -60,7 +62,6 @@ def perform(case: Case, server: str, *, traced: bool = False) -> tuple[Outcome, 
 class Report:
     """What all of it came to."""
 
-    databases: Counter[str] = field(default_factory=Counter)
     kills: int = 0
     lives: int = 0
     runs: int = 0
@@ -126,94 +127,115 @@ def cases(points: dict[str, list[str]], seed: int, real: int) -> Iterator[Case]:
 @click.option("--kills", default=500, show_default=True, help="Stop after so many.")
 @click.option("--seconds", default=900, show_default=True, help="Stop after so long.")
 @click.option("--seed", type=int, default=None, help="Of everything random.")
-@click.option("--database", "server", default="", help="A PostgreSQL server; none is SQLite.")
+@click.option(
+    "--database",
+    "wanted",
+    default="both",
+    show_default=True,
+    help="sqlite, postgresql, both, or the address of a PostgreSQL that may make databases.",
+)
 @click.option("--lanes", default=5, show_default=True, help="Runs at a time.")
 @click.option("--street", "streets", multiple=True, help="Only these, by name. Repeatable.")
 @click.option(
     "--real", default=20, show_default=True, help="One run of so many with `serve`; 0: none."
 )
 @click.option("--case", "one", default="", help="Repeat this one, as a failure printed it.")
-@click.option("--sabotage", type=click.Choice(list(SABOTAGES)), default=None, help="Must be found.")
+@click.option("--sabotage", type=click.Choice(["", *SABOTAGES]), default="", help="Must be found.")
 def main(
     kills: int,
     seconds: int,
     seed: int | None,
-    server: str,
+    wanted: str,
     lanes: int,
     streets: tuple[str, ...],
     real: int,
     one: str,
-    sabotage: str | None,
+    sabotage: str,
 ) -> None:
     """Torture the service, and ask the people of its town."""
     seed = secrets.randbelow(10**6) if seed is None else seed
     folder = tempfile.mkdtemp(prefix="torture-", dir=_fast_place())
-    pool = ProcessPoolExecutor(lanes, get_context("fork"), open_lane, (folder, sabotage or ""))
-    try:
-        if one:
-            outcome, _ = pool.submit(perform, from_json(one), server).result()
-            click.echo(outcome.story or "all is well")
-            sys.exit(bool(outcome.verdict.problems))
-        wanted = [street for street in STREETS if street.name in streets or not streets]
-        report = _torture(pool, wanted, seed, server, kills, seconds, real)
-    finally:
-        pool.shutdown(cancel_futures=True)
-        shutil.rmtree(folder, ignore_errors=True)
-    click.echo(f"{'PostgreSQL' if server else 'SQLite'}, seed {seed}: {report}")
-    sys.exit(1 if report.wrong else 0)
+    with databases.servers(wanted) as servers:
+        pool = ProcessPoolExecutor(lanes, get_context("fork"), open_lane, (folder, sabotage))
+        try:
+            if one:
+                [server] = list(servers.values())[:1]
+                outcome, _ = pool.submit(perform, from_json(one), server).result()
+                click.echo(outcome.story or "all is well")
+                sys.exit(bool(outcome.verdict.problems))
+            chosen = [street for street in STREETS if street.name in streets or not streets]
+            torture = Torture(pool, lanes, servers, seed)
+            torture.trace(chosen)
+            torture.run(kills, seconds, real)
+        finally:
+            pool.shutdown(cancel_futures=True)
+            shutil.rmtree(folder, ignore_errors=True)
+    for name, report in torture.reports.items():
+        click.echo(f"{name}, seed {seed}: {report}")
+    sys.exit(any(report.wrong for report in torture.reports.values()))
 
 
-def _torture(
-    pool: ProcessPoolExecutor,
-    streets: Sequence[Street],
-    seed: int,
-    server: str,
-    kills: int,
-    seconds: int,
-    real: int,
-) -> Report:
-    deadline = time.monotonic() + seconds
-    report, points = Report(), dict[str, list[str]]()
-    quiet = [
-        Case(-number, seed, street, "evening", pictures=True)
-        for number, street in enumerate(streets, 1)
-    ]
-    for outcome, passed in pool.map(_traced, quiet, [server] * len(quiet)):
-        points[outcome.case.street.name] = points_of(passed)
-        _tell(report, outcome, server)
-    total = sum(map(len, points.values()))
-    click.echo(f"seed {seed}: {total} points to die at, in {len(points)} streets")
-    ahead = cases(points, seed, real)
-    running: set[Future[tuple[Outcome, list[str]]]] = set()
-    shown = time.monotonic()
-    while report.kills < kills and time.monotonic() < deadline:
-        while len(running) < 2 * pool._max_workers:  # type: ignore[attr-defined]  # not public
-            running.add(pool.submit(perform, next(ahead), server))
-        done, running = wait(running, return_when=FIRST_COMPLETED)
-        for future in done:
-            _tell(report, future.result()[0], server)
-        if time.monotonic() - shown > 30:
-            shown = time.monotonic()
-            click.echo(str(report))
-    for future in running:
-        future.cancel()
-    for future in wait(running).done:
-        if not future.cancelled():
-            _tell(report, future.result()[0], server)
-    return report
+Running = dict[Future[tuple[Outcome, list[str]]], str]
+"""Each with the name of its database."""
 
 
-def _traced(case: Case, server: str) -> tuple[Outcome, list[str]]:
-    return perform(case, server, traced=True)
+class Torture:
+    """Case after case, on each of the *servers* (by the name of the database) in turn."""
 
+    def __init__(
+        self, pool: ProcessPoolExecutor, lanes: int, servers: Mapping[str, str], seed: int
+    ) -> None:
+        self.reports = {name: Report() for name in servers}
+        self._pool, self._lanes, self._servers, self._seed = pool, lanes, servers, seed
+        self._points: dict[str, list[str]] = {}
 
-def _tell(report: Report, outcome: Outcome, server: str) -> None:
-    report.count(outcome)
-    if outcome.verdict.problems:
-        database = f" --database {server}" if server else ""
-        click.echo(f"\n{outcome.case.name}\n{outcome.story}")
-        case = as_json(outcome.case)
-        click.echo(f"Again: python -m tests.torture{database} --case '{case}'\n")
+    def trace(self, streets: Sequence[Street]) -> None:
+        """Learn the points of each street, where nobody dies."""
+        name, server = next(iter(self._servers.items()))
+        quiet = [
+            self._pool.submit(
+                perform,
+                Case(-number, self._seed, street, "evening", pictures=True),
+                server,
+                traced=True,
+            )
+            for number, street in enumerate(streets, 1)
+        ]
+        for future in quiet:
+            outcome, passed = future.result()
+            self._points[outcome.case.street.name] = points_of(passed)
+            self._note(name, outcome)
+        total = sum(map(len, self._points.values()))
+        click.echo(f"seed {self._seed}: {total} points to die at, in {len(streets)} streets")
+
+    def run(self, kills: int, seconds: float, real: int) -> None:
+        deadline, shown = time.monotonic() + seconds, time.monotonic()
+        ahead = cases(self._points, self._seed, real)
+        running: Running = {}
+        while self.kills() < kills and time.monotonic() < deadline:
+            while len(running) < 2 * self._lanes:
+                case = next(ahead)
+                name = random.Random(case.seed).choice(list(self._servers))
+                running[self._pool.submit(perform, case, self._servers[name])] = name
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                self._note(running.pop(future), future.result()[0])
+            if time.monotonic() - shown > PROGRESS:
+                shown = time.monotonic()
+                click.echo(f"{self.kills()} kills so far")
+        for future, name in running.items():
+            if not future.cancel():
+                self._note(name, future.result()[0])
+
+    def kills(self) -> int:
+        return sum(report.kills for report in self.reports.values())
+
+    def _note(self, name: str, outcome: Outcome) -> None:
+        self.reports[name].count(outcome)
+        if outcome.verdict.problems:
+            case = as_json(outcome.case)
+            click.echo(f"\n{name}, {outcome.case.name}\n{outcome.story}")
+            again = f"--database {name.lower()} --case '{case}'"
+            click.echo(f"Again: python -m tests.torture {again}\n")
 
 
 def _fast_place() -> str | None:

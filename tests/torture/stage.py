@@ -14,7 +14,6 @@ from announcer import crashpoints, rehearsal
 from announcer.outbox import Outbox
 from tests.running import SECRET
 from tests.torture import databases
-from tests.torture.databases import Fresh
 from tests.torture.judge import TEMPLATES, Verdict, is_busy, judge
 from tests.torture.lives import PATIENCE, Life, Nursery, ServedLife
 from tests.torture.plays import PLAYS, Case, Step
@@ -47,7 +46,7 @@ class Performance:
     case: Case
     folder: Path
     nursery: Nursery
-    fresh: Fresh
+    url: str
     trace: Path | None = None
     kills: int = 0
     _life: Life | None = None
@@ -66,7 +65,6 @@ class Performance:
         words.mkdir(exist_ok=True)
         for name, text in TEMPLATES.items():
             (words / name).write_text(text, "utf-8")
-        url = self.fresh(self.folder, case.number)
         self._town = town = Town(
             **case.street.ways, pictures=case.pictures, trouble=_troubles(self._dice, case.troubled)
         )
@@ -74,7 +72,7 @@ class Performance:
             **town.settings(*case.street.networks),
             **case.street.settings,
             "OWNCAST_WEBHOOK_SECRET": SECRET,
-            "ANNOUNCER_DATABASE_URL": url,
+            "ANNOUNCER_DATABASE_URL": self.url,
             "ANNOUNCER_TEMPLATES": str(words),
         }
         if "x" in case.street.networks:
@@ -82,7 +80,7 @@ class Performance:
         if case.real:
             short = {"HOLD": "0s", "GRACE": "1s", "POLL": "0s"}
             self._settings |= {f"ANNOUNCER_{name}": value for name, value in short.items()}
-        self._box = databases.look(url)
+        self._box = databases.look(self.url)
         try:
             verdict = self._verdict()
             story = self._story(verdict) if verdict.problems else ""
