@@ -18,7 +18,7 @@ from announcer.networks.mastodon import Mastodon
 from tests.fakes import Stage, open_box, wait_until
 from tests.running import Service
 from tests.town import Town, Trouble
-from tests.town_networks import Asked
+from tests.town_requests import Asked
 
 AT_ONCE = {"ANNOUNCER_HOLD": "0s", "ANNOUNCER_GRACE": "0s", "ANNOUNCER_POLL": "0s"}
 

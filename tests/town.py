@@ -24,14 +24,13 @@ from PIL import Image
 from tests.ledger import Ledger, Visible
 from tests.town_networks import (
     WEBHOOK,
-    Answer,
-    Asked,
     Bluesky,
     Discord,
     Mastodon,
     OwncastChat,
     X,
 )
+from tests.town_requests import Answer, Asked
 
 
 class Trouble(StrEnum):

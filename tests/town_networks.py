@@ -2,50 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email import message_from_bytes
-from email.message import Message
 from html import escape
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import parse_qs
 
 from tests.ledger import Ledger, Visible
+from tests.town_requests import Answer, Asked, Route, missing, payload, shown_time
 
 WEBHOOK = "/api/webhooks/1/discord-token-of-ours"
-
-
-class Answer(NamedTuple):
-    status: int
-    body: Any
-    headers: dict[str, str] = {}  # noqa: RUF012  # nobody changes it
-
-
-class Asked(NamedTuple):
-    """A request, and *names*, the variable parts of its path."""
-
-    method: str
-    path: str
-    headers: Message
-    body: bytes
-    names: tuple[str, ...] = ()
-    query: str = ""
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-    @property
-    def fields(self) -> dict[str, str]:
-        """Of a form, or of JSON, whichever it is."""
-        if "json" in self.headers.get("Content-Type", ""):
-            return {name: str(value) for name, value in self.json.items()}
-        return {name: values[0] for name, values in parse_qs(self.body.decode()).items()}
-
-
-Route = tuple[str, str, Callable[[Asked], Answer]]
-"""Method, pattern of the whole path, and who answers."""
 
 
 @dataclass
@@ -107,22 +73,22 @@ class Mastodon:
 
     def _get(self, asked: Asked) -> Answer:
         post = self.ledger.get(self.name, asked.names[0])
-        return Answer(200, self._shown(post)) if post else _missing()
+        return Answer(200, self._shown(post)) if post else missing()
 
     def _edit(self, asked: Asked) -> Answer:
         post = self.ledger.edit(self.name, asked.names[0], asked.fields["status"])
-        return Answer(200, self._shown(post)) if post else _missing()
+        return Answer(200, self._shown(post)) if post else missing()
 
     def _delete(self, asked: Asked) -> Answer:
         self.ledger.marks.discard(f"mastodon pin {asked.names[0]}")
         gone = self.ledger.take_away(self.name, asked.names[0])
-        return Answer(200, {"id": asked.names[0]}) if gone else _missing()
+        return Answer(200, {"id": asked.names[0]}) if gone else missing()
 
     def _pin(self, asked: Asked) -> Answer:
         number, what = asked.names
         post, mark = self.ledger.get(self.name, number), f"mastodon pin {number}"
         if not post:
-            return _missing()
+            return missing()
         if what == "pin" and mark in self.ledger.marks:
             return Answer(422, {"error": "Validation failed: you have pinned it already"})
         (self.ledger.marks.add if what == "pin" else self.ledger.marks.discard)(mark)
@@ -136,7 +102,7 @@ class Mastodon:
         return {
             "id": post.id,
             "url": f"{self.url}/@k/{post.id}",
-            "created_at": _time(post.at),
+            "created_at": shown_time(post.at),
             "content": f"<p>{escape(post.text)}</p>",
             "pinned": f"mastodon pin {post.id}" in self.ledger.marks,
             "media_attachments": [{"id": post.content}] if post.content else [],
@@ -227,7 +193,7 @@ class Discord:
         return Answer(200, {"id": "1", "guild_id": "2", "channel_id": "3", "name": "ours"})
 
     def _post(self, asked: Asked) -> Answer:
-        post, _ = self.ledger.put(self.name, _payload(asked)["content"])
+        post, _ = self.ledger.put(self.name, payload(asked)["content"])
         return Answer(200, {"id": post.id, "channel_id": "3"})
 
     def _edit(self, asked: Asked) -> Answer:
@@ -265,14 +231,14 @@ class X:
 
     def _tweets(self, _: Asked) -> Answer:
         told = [
-            {"id": post.id, "text": escape(post.text), "created_at": _time(post.at)}
+            {"id": post.id, "text": escape(post.text), "created_at": shown_time(post.at)}
             for post in self.ledger.of(self.name)
         ]
         return Answer(200, {"data": told, "meta": {"result_count": len(told)}})
 
     def _delete(self, asked: Asked) -> Answer:
         gone = self.ledger.take_away(self.name, asked.names[0])
-        return Answer(200, {"data": {"deleted": True}}) if gone else _missing()
+        return Answer(200, {"data": {"deleted": True}}) if gone else missing()
 
     def _upload(self, _: Asked) -> Answer:
         self.uploads += 1
@@ -293,23 +259,3 @@ class OwncastChat:
     def _say(self, asked: Asked) -> Answer:
         self.ledger.put(self.name, asked.json["body"])
         return Answer(200, {"success": True, "message": "sent"})
-
-
-def _payload(asked: Asked) -> Any:
-    """Of a message, with or without a file."""
-    kind = asked.headers.get("Content-Type", "")
-    if "multipart" not in kind:
-        return asked.json
-    mail = message_from_bytes(f"Content-Type: {kind}\r\n\r\n".encode() + asked.body)
-    for part in mail.walk():
-        if part.get_param("name", header="Content-Disposition") == "payload_json":
-            return json.loads(bytes(part.get_payload(decode=True)))
-    raise ValueError("a message without a payload")
-
-
-def _missing() -> Answer:
-    return Answer(404, {"error": "Record not found"})
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

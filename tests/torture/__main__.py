@@ -7,6 +7,7 @@ import os
 import random
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -153,6 +154,7 @@ def main(
     sabotage: str,
 ) -> None:
     """Torture the service, and ask the people of its town."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and clean up
     seed = secrets.randbelow(10**6) if seed is None else seed
     folder = tempfile.mkdtemp(prefix="torture-", dir=_fast_place())
     with databases.servers(wanted) as servers:

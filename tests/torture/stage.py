@@ -18,7 +18,7 @@ from tests.torture.judge import TEMPLATES, Verdict, is_busy, judge
 from tests.torture.lives import PATIENCE, Life, Nursery, ServedLife
 from tests.torture.plays import PLAYS, Case, Step
 from tests.town import Town, Trouble
-from tests.town_networks import Asked
+from tests.town_requests import Asked
 
 LIVES = 40
 """More than any case needs."""
