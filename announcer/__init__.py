@@ -9,6 +9,7 @@ so. Read the modules in this order, and you have seen all of it:
     chat        pure   what is said of the other posts: after them, and again while it is live
     quiet       pure   what is not announced: skip words, quiet hours, a pause
     badges      pure   when a mark beside the announcement is on, such as a pin
+    alerts      pure   what the operator is told when something is wrong
     network     pure   the contract: a Post in; a Receipt or one of four errors out
     wording     pure   from a broadcast to a text that fits; `sandbox` runs the operator's templates
                        and `facts` shortens what is too long
@@ -23,7 +24,8 @@ so. Read the modules in this order, and you have seen all of it:
     answers            tells a viewer who asks in chat where the posts are
     delivery           second half: claim what is due, many at once, and let each be tried
     author             words a claimed post, right before it leaves
-    attempt            one try of it: sent, and what came back stored
+    attempt            one try of it: sent, and what came back
+    outcome            stored, with all that follows from it
     wire               the one door out; `connection` is below it, and `meaning` says what each
                        answer or failure there means
     networks           one module is one network

@@ -2,16 +2,15 @@
 
 import hashlib
 import random
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from announcer import badges, chat, policy, quiet
+from announcer import alerts, badges, chat, policy, quiet
 from announcer.author import Author
-from announcer.content import thaw
+from announcer.content import Content, thaw
 from announcer.network import (
     DeliveryError,
     Finds,
@@ -26,28 +25,41 @@ from announcer.network import (
     Unsure,
 )
 from announcer.outbox import Claim, StorageError, Try
-from announcer.policy import Ending, Entry, Manners, NotLive, NotTold, State, Step
+from announcer.outcome import Heard, Outcomes
+from announcer.policy import Breaker, Ending, Entry, Manners, NotLive, NotTold, State, Step
 from announcer.quiet import Quiet
 from announcer.settings import secrets_of
 
 log = structlog.get_logger("announcer.delivery")
 
-STORE_AGAIN = (0.1, 0.5, 1.0, 2.0, 5.0)
-"""Seconds between attempts to store what a network answered; the last one is repeated."""
 DAY = timedelta(days=1)
+MISTAKES = 3
+"""Tries of a change in which something of ours broke, after which it is given up: it may have been
+made all the same, and is harmless to repeat.
+"""
 
 
 class Attempts:
-    """Makes them, for the destinations that *author* writes for. Once *stopping*, it does not wait
-    for ever for a database that is away.
+    """Makes them, for the destinations that *author* writes for. Those named in *alerted* are for
+    the operator.
     """
 
-    def __init__(self, author: Author, *, redact: Callable[[str], str], quiet_rules: Quiet) -> None:
+    def __init__(
+        self,
+        author: Author,
+        *,
+        redact: Callable[[str], str],
+        quiet_rules: Quiet,
+        alerted: Sequence[str] = (),
+    ) -> None:
         self.author, self.quiet = author, quiet_rules
         self._outbox, self._rules = author.outbox, author.rules
         self._destinations, self._composer = author.destinations, author.composer
         self._redact = redact
-        self.stopping = False
+        self.outcomes = Outcomes(
+            author.outbox, author.destinations, alerted, lambda: now(), lambda: dice()
+        )
+        self.finish = self.outcomes.store
 
     def make(self, claim: Claim) -> None:
         entry, begun = claim.entry, now()
@@ -56,16 +68,19 @@ class Attempts:
             return self.finish(claim, policy.failed(entry, "this destination is not configured"))
         if entry.moment is Moment.BADGE:
             return self._badge(claim, network)
-        match policy.next_step(entry, network.repeat, begun):
+        step = policy.next_step(entry, network.repeat, begun)
+        if claim.breaker and claim.breaker.holds(begun) and step is not Step.WITHDRAW:
+            step = Step.GIVE_UP  # its time is over, and nothing may be sent there
+        match step:
             case Step.WITHDRAW:
                 return self.finish(claim, policy.withdrawn(entry, _overtaken(entry)))
             case Step.GIVE_UP:
-                return self.finish(claim, policy.failed(entry, _too_late(entry)))
+                return self.finish(claim, policy.failed(entry, _too_late(entry, claim.breaker)))
             case Step.PUBLISH:
                 return self._publish(claim, network)
-            case Step.REVISE | Step.REMOVE as step:
+            case Step.REVISE | Step.REMOVE:
                 return self._change(claim, network, step)
-            case step:
+            case _:
                 return self._find(claim, network, publish=step is Step.FIND_OR_PUBLISH)
 
     def _find(self, claim: Claim, network: Network, *, publish: bool) -> None:
@@ -83,17 +98,19 @@ class Attempts:
         except Exception as bug:  # it would hold up this destination for as long as its lease
             log.exception("bug", post=entry.key, reason=type(bug).__name__)
             mistake = TryLater(f"our own mistake while looking ({type(bug).__name__})")
-            return self.settle_failure(claim, network, mistake, begun, "find")
+            return self.settle_failure(claim, network, mistake, begun, "find", heard=False)
         what = _try(begun, "find", "found" if receipt else "not up")
         if receipt:
-            return self.finish(claim, policy.settled(entry), what, receipt)
+            return self.finish(claim, policy.settled(entry), what, receipt, heard=Heard())
         sure = replace(entry, doubtful_since=None)
         if entry.wanted is not entry.moment:
-            return self.finish(claim, policy.withdrawn(sure, _overtaken(entry)), what)
+            return self.finish(
+                claim, policy.withdrawn(sure, _overtaken(entry)), what, heard=Heard()
+            )
         if not publish:
-            return self.finish(claim, policy.failed(sure, _too_late(entry)), what)
+            return self.finish(claim, policy.failed(sure, _too_late(entry)), what, heard=Heard())
         if held := self.held_back(claim, sure):
-            return self.finish(claim, held, what)
+            return self.finish(claim, held, what, heard=Heard())
         return self._publish(claim, network)
 
     def _publish(self, claim: Claim, network: Network) -> None:
@@ -120,7 +137,8 @@ class Attempts:
         begun = now()
         if begun > entry.until:
             return self.finish(claim, policy.failed(entry, _too_late(entry)))
-        if not self._outbox.freeze(claim, content.frozen(), begun, picture):
+        worries = self._worries(claim, content)
+        if not self._outbox.freeze(claim, content.frozen(), begun, picture, worries):
             return self._judge_again(claim)
         try:
             answered_to = self._reply_to(claim, network)
@@ -130,9 +148,9 @@ class Attempts:
         except Exception as bug:  # it may be up, whatever broke: never just "failed"
             log.exception("bug", post=entry.key, reason=type(bug).__name__)
             mistake = Unsure(f"our own mistake after sending ({type(bug).__name__})")
-            return self.settle_failure(claim, network, mistake, begun, "publish")
+            return self.settle_failure(claim, network, mistake, begun, "publish", heard=False)
         what = _try(begun, "publish", "delivered", self._redact(receipt.note))
-        return self.finish(claim, policy.settled(entry), what, receipt)
+        return self.finish(claim, policy.settled(entry), what, receipt, heard=Heard())
 
     def held_back(self, claim: Claim, entry: Entry) -> Entry | None:
         """*entry* as the rules for quiet leave it, None if they let it pass. Asked once more right
@@ -158,6 +176,8 @@ class Attempts:
     def _wait(self, claim: Claim) -> datetime | None:
         """Until when to wait before telling, None to tell now. Raises NotLive or NotTold."""
         entry = claim.entry
+        if entry.moment is Moment.ALERT:
+            return None
         if entry.moment is Moment.ENDED:
             return policy.wait_for_start(claim.live[0] if claim.live else None, now())
         watch = self.author.channel(entry).watch
@@ -176,7 +196,15 @@ class Attempts:
 
     def _reply_to(self, claim: Claim, network: Network) -> Receipt | None:
         answers = manners_of(network).ending is Ending.REPLY
-        return claim.live[1] if claim.live and answers else None
+        ends = claim.entry.moment is Moment.ENDED
+        return claim.live[1] if claim.live and ends and answers else None
+
+    def _worries(self, claim: Claim, content: Content) -> list[tuple[Entry, str]]:
+        """Alerts about words that are not those which the operator wanted."""
+        if not content.broken:
+            return []
+        words = alerts.of_words(claim.entry, claim.broadcast, self._redact(content.problem))
+        return self.outcomes.alert(claim, words)
 
     def _change(self, claim: Claim, network: Network, step: Step) -> None:
         """Edit what is up, or take it away. Both are harmless to repeat."""
@@ -197,7 +225,8 @@ class Attempts:
             if entry.tries == 1 and content.says_the_same(shown):
                 return self.finish(claim, policy.changed(entry))
         begun = now()
-        if not self._outbox.freeze(claim, None, begun):
+        worries = self._worries(claim, content) if content else []
+        if not self._outbox.freeze(claim, None, begun, alerts=worries):
             return self._judge_again(claim)
         try:
             if content and isinstance(network, Revises):
@@ -210,11 +239,12 @@ class Attempts:
             return self._settle_change(claim, network, problem, begun, step)
         except Exception as bug:  # it would hold up this destination for as long as its lease
             log.exception("bug", post=entry.key, reason=type(bug).__name__)
-            mistake = Refused(f"our own mistake ({type(bug).__name__})")
-            return self._settle_change(claim, network, mistake, begun, step)
+            kind = Unsure if entry.tries < MISTAKES else Refused
+            mistake = kind(f"our own mistake ({type(bug).__name__})")
+            return self._settle_change(claim, network, mistake, begun, step, heard=False)
         frozen = content.frozen() if content else None
         what = _try(begun, step.value, "delivered")
-        return self.finish(claim, policy.changed(entry), what, receipt, frozen)
+        return self.finish(claim, policy.changed(entry), what, receipt, frozen, Heard())
 
     def _badge(self, claim: Claim, network: Network) -> None:
         """Set it or clear it. It never closes the destination: the announcement may get through."""
@@ -230,9 +260,10 @@ class Attempts:
             return self.finish(claim, policy.failed(entry, "there is nothing to set it beside"))
         card = self._composer.card(claim.broadcast, self.author.channel(entry))
         what: Try | None = None
+        heard: Heard | None = Heard()
         try:
             if shut := _closed(claim, network):
-                raise TryLater(shut)
+                return self.finish(claim, badges.postponed(entry, shut, step, now()))
             if not self._outbox.freeze(claim, None, begun):
                 return self._judge_again(claim)
             if step is badges.Step.SHINE:
@@ -244,6 +275,7 @@ class Attempts:
             what = _try(begun, step.value, "delivered")
         except DeliveryError as problem:
             problem = _redacted(problem, self._redact)
+            heard = Heard(problem)
             entry = badges.after(entry, problem, step, begun, now(), dice())
             what = _try(begun, step.value, type(problem).__name__, str(problem))
         except StorageError:
@@ -251,37 +283,34 @@ class Attempts:
         except Exception as bug:  # it would hold up this destination for as long as its lease
             log.exception("bug", post=entry.key, reason=type(bug).__name__)
             mistake = Refused(f"our own mistake ({type(bug).__name__})")
-            entry = badges.after(entry, mistake, step, begun, now(), dice())
+            entry, heard = badges.after(entry, mistake, step, begun, now(), dice()), None
             what = _try(begun, step.value, type(mistake).__name__, str(mistake))
-        return self.finish(claim, entry, what)
-
-    def _badge_beside(self, claim: Claim, entry: Entry) -> Entry | None:
-        """The badge for *entry*, if that is an announcement which has just been put up."""
-        network = self._destinations.get(entry.destination)
-        up = entry.state is State.SETTLED and entry.shown is Moment.LIVE
-        if not up or claim.entry.shown is not None:
-            return None
-        wanted = isinstance(network, Shines) and network.wants_badge
-        return badges.beside(entry, now()) if wanted else None
+        return self.finish(claim, entry, what, heard=heard)
 
     def _settle_change(
-        self, claim: Claim, network: Network, problem: DeliveryError, begun: datetime, step: Step
+        self,
+        claim: Claim,
+        network: Network,
+        problem: DeliveryError,
+        begun: datetime,
+        step: Step,
+        *,
+        heard: bool = True,
     ) -> None:
         problem = _redacted(problem, self._redact)
         entry = policy.after_change(claim.entry, problem, now(), dice())
-        self._close_if_useless(claim, network, problem)
         what = _try(begun, step.value, type(problem).__name__, str(problem))
-        self.finish(claim, entry, what)
-
-    def _close_if_useless(self, claim: Claim, network: Network, problem: DeliveryError) -> None:
-        """Before the post is finished, while it still keeps the next one from being claimed."""
-        if isinstance(problem, Refused) and problem.closes:
-            name = claim.entry.destination
-            self._outbox.close(name, fingerprint(network), str(problem), now())
-            log.error("destination", destination=name, outcome="closed", reason=str(problem))
+        self.finish(claim, entry, what, heard=_heard(network, problem) if heard else None)
 
     def settle_failure(
-        self, claim: Claim, network: Network, problem: DeliveryError, begun: datetime, step: str
+        self,
+        claim: Claim,
+        network: Network,
+        problem: DeliveryError,
+        begun: datetime,
+        step: str,
+        *,
+        heard: bool = True,
     ) -> None:
         problem = _redacted(problem, self._redact)
         entry = policy.after(
@@ -293,8 +322,8 @@ class Attempts:
             dice=dice(),
             insist=network.when_unsure == "repeat",
         )
-        self._close_if_useless(claim, network, problem)
-        self.finish(claim, entry, _try(begun, step, type(problem).__name__, str(problem)))
+        what = _try(begun, step, type(problem).__name__, str(problem))
+        self.finish(claim, entry, what, heard=_heard(network, problem) if heard else None)
 
     def bury(self, claim: Claim) -> None:
         """A try whose process died. If nothing had left, it is as if it had never begun."""
@@ -308,49 +337,13 @@ class Attempts:
             doubtful = replace(entry, doubtful_since=left)
             self.finish(claim, policy.failed(doubtful, "this destination is not configured"))
         else:
-            self.settle_failure(claim, network, Unsure("we stopped in the middle"), left, "publish")
+            unsure = Unsure("we stopped in the middle")
+            self.settle_failure(claim, network, unsure, left, "publish", heard=False)
 
     def _judge_again(self, claim: Claim) -> None:
         """What is wanted has changed since the claim, or its lease ended: nothing was sent."""
         entry = claim.entry
         self.finish(claim, replace(entry, state=State.DUE, next_at=now(), tries=entry.tries - 1))
-
-    def finish(
-        self,
-        claim: Claim,
-        entry: Entry,
-        what: Try | None = None,
-        receipt: Receipt | None = None,
-        content: str | None = None,
-    ) -> None:
-        """Store it, however long the database takes: what a network answered must not be lost."""
-        attempt = 0
-        if entry.moment is Moment.AGAIN:
-            network = self._destinations.get(entry.destination)
-            entry = chat.next_round(entry, network.repeats_every if network else None, now())
-        badge = self._badge_beside(claim, entry)
-        while True:
-            try:
-                stored = self._outbox.store(claim, entry, now(), what, receipt, content, badge)
-                break
-            except StorageError as problem:
-                if self.stopping and attempt >= len(STORE_AGAIN):
-                    return  # its row still says `sending`: the next start finds out
-                log.error("storage", post=entry.key, reason=type(problem).__name__)
-                time.sleep(STORE_AGAIN[min(attempt, len(STORE_AGAIN) - 1)])
-                attempt += 1
-        planned = entry.state is State.DUE and entry.reason in ("", chat.WAITING)
-        well = planned or entry.state in (State.SETTLED, State.WITHDRAWN)
-        level = log.info if well else log.warning
-        level(
-            "post",
-            post=entry.key,
-            state=entry.state.value if stored else "lost to another owner",
-            tries=entry.tries,
-            outcome=what.outcome if what else None,
-            next=entry.next_at.strftime("%H:%M:%SZ") if entry.state is State.DUE else None,
-            reason=entry.reason or None,
-        )
 
 
 def manners_of(network: Network) -> Manners:
@@ -380,6 +373,11 @@ def _try(begun: datetime, step: str, outcome: str, reason: str = "") -> Try:
     return Try(begun, max(0.0, (now() - begun).total_seconds()), step, outcome, reason)
 
 
+def _heard(network: Network, problem: DeliveryError) -> Heard:
+    closes = isinstance(problem, Refused) and problem.closes
+    return Heard(problem, (fingerprint(network), str(problem)) if closes else None)
+
+
 def _closed(claim: Claim, network: Network) -> str:
     """Why nothing at all may be sent to a destination; empty if it is open."""
     if claim.closed and claim.closed[0] == fingerprint(network):
@@ -392,8 +390,9 @@ def _overtaken(entry: Entry) -> str:
     return "the stream stopped before it was told" if told else "the stream came back"
 
 
-def _too_late(entry: Entry) -> str:
-    return f"too late: {entry.reason}" if entry.reason else "too late"
+def _too_late(entry: Entry, breaker: Breaker | None = None) -> str:
+    reason = entry.reason or (breaker.reason if breaker else "")
+    return f"too late: {reason}" if reason else "too late"
 
 
 def _redacted(problem: DeliveryError, redact: Callable[[str], str]) -> DeliveryError:

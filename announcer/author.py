@@ -33,8 +33,9 @@ class Author:
     def words_and_picture(
         self, claim: Claim, network: Network, now: datetime, dice: float
     ) -> tuple[Content, Picture | None]:
-        """Of what may be up already, byte for byte the same."""
-        if claim.content and claim.entry.doubtful_since:
+        """Of what may be up already, byte for byte the same; of an alert, those it came with."""
+        frozen = claim.entry.doubtful_since or claim.entry.moment is Moment.ALERT
+        if claim.content and frozen:
             content = thaw(claim.content)
             return content, self.outbox.picture(content.picture) if content.picture else None
         content = self.words(claim, network, claim.entry.moment.mood, now, dice)

@@ -129,6 +129,12 @@ def interrupted(badge: Entry, left: datetime | None, now: datetime) -> Entry:
     return replace(badge, state=State.DUE, next_at=now, doubtful_since=doubtful)
 
 
+def postponed(badge: Entry, reason: str, step: Step, now: datetime) -> Entry:
+    """A badge of an account that is closed, which is no try."""
+    later = after(badge, TryLater(reason), step, now, now, dice=1.0)
+    return replace(later, tries=badge.tries - 1) if later.state is State.DUE else later
+
+
 def after(
     badge: Entry, problem: DeliveryError, step: Step, left: datetime, now: datetime, dice: float
 ) -> Entry:

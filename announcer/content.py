@@ -24,7 +24,8 @@ class Channel:
 @dataclass(frozen=True, slots=True)
 class Content:
     """The words of one post, and the digest of its picture, if it has one, with what that shows.
-    *problem* says why they are not the words that the operator wanted.
+    *problem* says why they are not the words that the operator wanted, *broken* that a template
+    is to blame.
     """
 
     text: str
@@ -36,6 +37,7 @@ class Content:
     picture: str = ""
     alt: str = ""
     problem: str = ""
+    broken: bool = False
 
     def frozen(self) -> str:
         """As stored: the same content always gives the same bytes."""
@@ -152,6 +154,7 @@ class Composer:
             began_at=facts.started_at,
             worded_at=now,
             problem=wording.problem,
+            broken=wording.broken,
         )
 
     def card(self, broadcast: Broadcast, channel: Channel) -> Card | None:

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
@@ -32,6 +32,7 @@ class Delivery:
     """Brings what is visible in line with what is wanted, for the *destinations* given.
 
     *wake* is called when there may be something to do again; `run` does what is due now.
+    *alerted* names the destinations that are for the operator.
     """
 
     def __init__(
@@ -45,10 +46,11 @@ class Delivery:
         redact: Callable[[str], str],
         wake: Callable[[], None],
         quiet_rules: Quiet = NEVER,
+        alerted: Sequence[str] = (),
     ) -> None:
         self._outbox, self._destinations, self._wake = outbox, destinations, wake
         author = Author(outbox, rules, destinations, channels, composer)
-        self.attempts = Attempts(author, redact=redact, quiet_rules=quiet_rules)
+        self.attempts = Attempts(author, redact=redact, quiet_rules=quiet_rules, alerted=alerted)
         self.owner = f"{socket.gethostname()[:30]}-{os.getpid()}-{os.urandom(4).hex()}"
         self._pool = ThreadPoolExecutor(max(4, len(destinations) + 2), "delivery")
         self._in_flight: Counter[str] = Counter()
@@ -89,7 +91,7 @@ class Delivery:
         something still is: its row says `sending`, and the next start finds out.
         """
         with self._lock:
-            self._stopping = self.attempts.stopping = True
+            self._stopping = self.attempts.outcomes.stopping = True
         self._pool.shutdown(wait=False, cancel_futures=False)
         deadline = time.monotonic() + patience
         while self._in_flight.total() and time.monotonic() < deadline:

@@ -97,6 +97,8 @@ class Intake:
             if entry.moment is Moment.AGAIN:
                 after.append(chat.follow(entry, decision))
                 continue
+            if entry.moment is Moment.ALERT:
+                continue
             if entry.moment is Moment.BADGE:
                 after.append(badges.follow(entry, decision, renews=manners.renews_badge))
                 continue

@@ -32,18 +32,19 @@ _GRAPHEME = regex.compile(r"\X")
 class Moment(StrEnum):
     """What a post tells of: `live` is kept true until the end, `ended` is a second post. `badge` is
     none, but a mark beside the first one while the stream is live; `again` is said over and over
-    until the stream ends.
+    until the stream ends. `alert` tells the operator, and no audience, what is wrong.
     """
 
     LIVE = "live"
     ENDED = "ended"
     BADGE = "badge"
     AGAIN = "again"
+    ALERT = "alert"
 
     @property
     def mood(self) -> "Moment":
         """Whose words it has: those of a stream that is live, or of one that has ended."""
-        return Moment.LIVE if self is Moment.AGAIN else self
+        return Moment.LIVE if self in (Moment.AGAIN, Moment.ALERT) else self
 
 
 class Repeat(StrEnum):

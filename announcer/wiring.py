@@ -28,6 +28,7 @@ from announcer.scheduler import Clock
 from announcer.settings import (
     BaseUrl,
     Environment,
+    NameList,
     PublicUrl,
     SettingsError,
     secrets_of,
@@ -62,6 +63,12 @@ class Service(BaseModel):
     admin_password: SecretStr | None = setting(
         "Password for the pages (user name `admin`). Without it they answer on this machine only.",
         default=None,
+    )
+    alerts: NameList = setting(
+        "Destinations, by name, that are told when something is wrong: an account that is closed, "
+        "an announcement that failed. They get nothing else, so name one that your audience does "
+        "not see, such as a second Discord webhook `discord.ops`.",
+        default=(),
     )
     replay_url: PublicUrl | None = setting(
         "A link that a text may offer once the stream has ended.", default=None
@@ -120,7 +127,11 @@ class Settings:
         return found + ([password, unquote(password)] if password else [])
 
     def serves(self, destination: str, channel: str) -> bool:
-        """Whether *destination* is told of *channel*. A server's chat is told of its own only."""
+        """Whether *destination* is told of *channel*. A server's chat is told of its own only, and
+        where alerts go nothing else does.
+        """
+        if destination in self.service.alerts:
+            return False
         network = self.destinations[destination]
         if network.name == "owncast":
             return channel == (destination.partition(".")[2] or DEFAULT)
@@ -157,6 +168,7 @@ def read(variables: Mapping[str, str]) -> Settings:
             elif found := env.group(prefix, network):
                 destinations[name if account == DEFAULT else f"{name}.{account}"] = found
     _cross_check(env, rules, channels, destinations)
+    _check_alerts(env, service, destinations)
     env.finish()
     if service is None or rules is None or quiet is None:
         raise SettingsError(env.problems)
@@ -217,6 +229,18 @@ def _cross_check(
                 prefix = name.upper().replace(".", "__")
                 variable = variable_name(prefix, "channels")
                 env.problems.append(f"{variable}: there is no channel {channel}")
+
+
+def _check_alerts(
+    env: Environment, service: Service | None, destinations: Mapping[str, Network]
+) -> None:
+    for name in service.alerts if service else ():
+        if name not in destinations:
+            env.problems.append(f"ANNOUNCER_ALERTS: there is no destination {name}")
+        elif destinations[name].name == "owncast":
+            env.problems.append(
+                f"ANNOUNCER_ALERTS must not name {name}: your viewers read its chat"
+            )
 
 
 @dataclass(frozen=True)
@@ -281,6 +305,7 @@ def assemble(settings: Settings) -> Parts:
         redact=Redactor(settings.secrets()),
         wake=lambda: clock.wake(),
         quiet_rules=settings.quiet,
+        alerted=settings.service.alerts,
     )
     clock = Clock(delivery.run)
     manners = {name: manners_of(network) for name, network in settings.destinations.items()}

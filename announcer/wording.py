@@ -33,11 +33,13 @@ class Wording:
     """*template* is the file that was used, such as `own:mastodon/live.2.txt`; empty if none was.
 
     *problem* says why these are not the words that the operator wanted; empty if all is well.
+    *broken* says that a template could not be used as it is now.
     """
 
     text: str
     template: str
     problem: str = ""
+    broken: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,14 +162,17 @@ class Templates:
         why: list[str] = []
         for file in files:
             try:
-                text, remark = self._text(file, facts, dialect)
+                text, remark, broken = self._text(file, facts, dialect)
             except BadTemplate as problem:
                 why.append(file.tell(problem))
             else:
-                return Wording(text, file.label, "; ".join([*why, *remark]))
-        return Wording(_bare(facts, dialect), "", "; ".join(why) or "there is no template")
+                told = "; ".join([*why, *remark])
+                return Wording(text, file.label, told, broken=broken or bool(why))
+        told = "; ".join(why) or "there is no template"
+        return Wording(_bare(facts, dialect), "", told, broken=True)
 
-    def _text(self, file: _File, facts: Facts, dialect: _Dialect) -> tuple[str, list[str]]:
+    def _text(self, file: _File, facts: Facts, dialect: _Dialect) -> tuple[str, list[str], bool]:
+        """With what there is to say of it, and whether the file could not be used as it is now."""
         try:
             source = file.read()
             text, left_out = _fit(source, facts, dialect)
@@ -175,9 +180,10 @@ class Templates:
             if file not in self._good:
                 raise
             text, left_out = _fit(self._good[file], facts, dialect)
-            return text, [f"{file.tell(problem)}; its last good version is used"]
+            return text, [f"{file.tell(problem)}; its last good version is used"], True
         self._good[file] = source
-        return text, [f"{file.label}: no room for {left_out} of the tags"] if left_out else []
+        remark = [f"{file.label}: no room for {left_out} of the tags"] if left_out else []
+        return text, remark, False
 
 
 def card(facts: Facts) -> Card:

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -202,9 +202,11 @@ class Stage:
         *,
         watch: Watch | None = None,
         pictures: Pictures | None = None,
+        alerted: Sequence[str] = (),
         **rules: timedelta,
     ) -> None:
         self.place, self.watch, self.pictures = place, watch, pictures
+        self.alerted = alerted
         self.rules = self.rules.model_copy(update=rules)
         self.now = NOW
         self.boxes: list[Outbox] = []
@@ -223,11 +225,10 @@ class Stage:
             Composer(Templates(None)),
             redact=lambda text: text.replace("first password", "***"),
             wake=lambda: None,
+            alerted=self.alerted,
         )
         manners = {name: manners_of(network) for name, network in self.networks.items()}
-        self.intake = Intake(
-            self.box, self.rules, lambda _: list(self.networks), manners, lambda: None
-        )
+        self.intake = Intake(self.box, self.rules, lambda _: self.audience(), manners, lambda: None)
         self.delivery.reopen_changed()
         self.boxes.append(self.box)
         self.deliveries.append(self.delivery)
@@ -237,6 +238,9 @@ class Stage:
             delivery.stop(PATIENCE)
         for box in self.boxes:
             box.engine.dispose()
+
+    def audience(self) -> list[str]:
+        return [name for name in self.networks if name not in self.alerted]
 
     def hear(self, kind: Kind = Kind.STARTED, **fields: Any) -> Decision:
         return self.intake.take(event(kind, self.now, **fields), self.now)

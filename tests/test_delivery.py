@@ -667,7 +667,7 @@ def accept_receipts(box: Outbox) -> None:
 def test_a_receipt_that_can_not_be_stored_is_kept_until_it_can_and_nothing_is_sent_twice(
     act: Act, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("announcer.attempt.STORE_AGAIN", (0.01,))
+    monkeypatch.setattr("announcer.outcome.STORE_AGAIN", (0.01,))
     network = Fake()
     stage = act(network)
     stage.hear()
@@ -687,7 +687,7 @@ def test_a_receipt_that_can_not_be_stored_is_kept_until_it_can_and_nothing_is_se
 def test_a_stop_does_not_wait_for_a_database_that_stays_away(
     act: Act, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("announcer.attempt.STORE_AGAIN", (0.01,))
+    monkeypatch.setattr("announcer.outcome.STORE_AGAIN", (0.01,))
     network = Fake()
     stage = act(network)
     stage.hear()

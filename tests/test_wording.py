@@ -513,7 +513,7 @@ def test_without_any_template_the_link_is_said_or_else_the_name(
     tmp_path: Path, facts: Facts, text: str
 ) -> None:
     wording = Templates(tmp_path, tmp_path).word(Plain(), "plain", Moment.LIVE, facts)
-    assert wording == Wording(text, "", "there is no template")
+    assert wording == Wording(text, "", "there is no template", broken=True)
 
 
 def test_a_byte_order_mark_and_line_ends_of_windows_are_fine(own: Path) -> None:

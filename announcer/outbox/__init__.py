@@ -12,7 +12,7 @@ from announcer.outbox.claims import LEASE, Claims
 from announcer.outbox.database import BadAddress, StorageError, connect
 from announcer.outbox.desk import Desk
 from announcer.outbox.duties import Duties
-from announcer.outbox.records import Claim, Shown, Try
+from announcer.outbox.records import Claim, Consequences, Shown, Try
 from announcer.outbox.schema import HEAD, schema
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "LEASE",
     "BadAddress",
     "Claim",
+    "Consequences",
     "DestinationMemory",
     "Outbox",
     "Shown",

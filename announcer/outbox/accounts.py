@@ -1,11 +1,15 @@
-"""What is kept of each destination: whether it is closed, what it spent, what it remembers."""
+"""What is kept of each destination: whether it is closed or left alone for a while, what it spent,
+what it remembers.
+"""
 
 from datetime import datetime
 
 import sqlalchemy as sa
 
 from announcer.outbox.database import Database
-from announcer.outbox.schema import closed, memory, tries
+from announcer.outbox.records import breaker_of, values_of
+from announcer.outbox.schema import breakers, closed, memory, tries
+from announcer.policy import Breaker
 
 
 class Accounts(Database):
@@ -24,25 +28,41 @@ class Accounts(Database):
     def close(self, destination: str, credentials: str, reason: str, now: datetime) -> None:
         """Send nothing there until its *credentials* (a fingerprint) change."""
         with self.writing("close") as connection:
-            connection.execute(sa.delete(closed).where(closed.c.destination == destination))
-            connection.execute(
-                sa.insert(closed).values(
-                    destination=destination,
-                    credentials=credentials,
-                    at=now.timestamp(),
-                    reason=reason,
-                )
-            )
+            shut(connection, destination, (credentials, reason), now.timestamp())
 
     def reopen(self, destination: str) -> None:
+        """Send there again, and without waiting any more."""
         with self.writing("reopen") as connection:
             connection.execute(sa.delete(closed).where(closed.c.destination == destination))
+            hold(connection, destination, None)
 
     def closed(self) -> dict[str, tuple[str, str]]:
         """Closed destinations: the fingerprint of their credentials, and why."""
         with self.reading() as connection:
             rows = connection.execute(sa.select(closed)).mappings()
             return {row["destination"]: (row["credentials"], row["reason"]) for row in rows}
+
+    def breakers(self, now: datetime) -> dict[str, Breaker]:
+        """Destinations that are left alone for a while, and why."""
+        query = sa.select(breakers).where(breakers.c.until > now.timestamp())
+        with self.reading() as connection:
+            rows = connection.execute(query.order_by(breakers.c.destination)).mappings()
+            return {row["destination"]: breaker_of(row) for row in rows}
+
+
+def shut(connection: sa.Connection, destination: str, closing: tuple[str, str], now: float) -> None:
+    connection.execute(sa.delete(closed).where(closed.c.destination == destination))
+    credentials, reason = closing
+    values = {"credentials": credentials, "at": now, "reason": reason}
+    connection.execute(sa.insert(closed).values(destination=destination, **values))
+
+
+def hold(connection: sa.Connection, destination: str, breaker: Breaker | None) -> None:
+    """What is held against a destination from now on. Only who has its post in flight may."""
+    connection.execute(sa.delete(breakers).where(breakers.c.destination == destination))
+    if breaker:
+        values = values_of(breaker)
+        connection.execute(sa.insert(breakers).values(destination=destination, **values))
 
 
 class DestinationMemory:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -10,18 +9,21 @@ from typing import Any
 import sqlalchemy as sa
 
 from announcer.network import Moment, Picture, Receipt
+from announcer.outbox.accounts import hold, shut
+from announcer.outbox.beside import put_alerts, put_badge
 from announcer.outbox.database import Database, insert
 from announcer.outbox.records import (
     Claim,
+    Consequences,
     Try,
+    breaker_of,
     broadcast_of,
     entry_of,
     epoch,
     receipt_of,
-    values_of,
     when,
 )
-from announcer.outbox.schema import broadcasts, closed, pictures, posts, tries
+from announcer.outbox.schema import breakers, broadcasts, closed, pictures, posts, tries
 from announcer.policy import Entry, Hush, State
 
 LEASE = timedelta(minutes=5)
@@ -31,6 +33,8 @@ _STOPPED_AT = (
     sa.select(broadcasts.c.stopped).where(broadcasts.c.id == sa.bindparam("id")).with_for_update()
 )
 _ADD_TRY = sa.insert(tries)
+NEVER = 1e12
+"""Epoch seconds, when nobody waits any more."""
 
 
 class Claims(Database):
@@ -38,21 +42,21 @@ class Claims(Database):
 
     def claim(self, owner: str, now: datetime, limit: int) -> list[Claim]:
         """Posts that are due, at most one for each destination, and none where one is on its way.
-        A badge lets every post go first.
+        A badge lets every post go first. Where nothing may be sent yet, only what is to be given
+        up.
 
         They are `sending` from now on, and ours for LEASE.
         """
         due, other = posts.alias("due"), posts.alias("other")
         sending = sa.select(posts.c.destination).where(posts.c.state == State.SENDING)
         earlier = sa.select(other.c.key).where(
-            other.c.state == State.DUE,
-            other.c.next_at <= now.timestamp(),
+            _ready(other, now.timestamp()),
             other.c.destination == due.c.destination,
             _turn(other) < _turn(due),
         )
         first = (
             sa.select(due.c.key)
-            .where(due.c.state == State.DUE, due.c.next_at <= now.timestamp())
+            .where(_ready(due, now.timestamp()))
             .where(due.c.destination.not_in(sending), ~earlier.exists())
             .order_by(due.c.next_at)
             .limit(limit)
@@ -90,11 +94,16 @@ class Claims(Database):
             return _claims(connection, connection.execute(statement).mappings().all())
 
     def freeze(
-        self, claim: Claim, content: str | None, left: datetime, picture: Picture | None = None
+        self,
+        claim: Claim,
+        content: str | None,
+        left: datetime,
+        picture: Picture | None = None,
+        alerts: Sequence[tuple[Entry, str]] = (),
     ) -> bool:
         """Store what is about to leave; None keeps what is stored, for a change that is harmless
-        to repeat. False if the post is no longer ours, or something else is wanted of it since it
-        was claimed: send nothing then.
+        to repeat. *alerts* are about its words. False if the post is no longer ours, or something
+        else is wanted of it since it was claimed: send nothing then.
         """
         if picture:
             self._keep(picture, left)
@@ -104,7 +113,8 @@ class Claims(Database):
         }
         if content is not None:
             values["content"] = content
-        return self._update_ours(claim, values, only_if_wanted=True)
+        beyond = Consequences(claim.breaker, alerts=alerts)
+        return self._update_ours(claim, values, left, beyond=beyond, only_if_wanted=True)
 
     def _keep(self, picture: Picture, now: datetime) -> None:
         """Before the post that needs it, in a transaction of its own: it may go to waste."""
@@ -133,12 +143,15 @@ class Claims(Database):
         receipt: Receipt | None,
         content: str | None = None,
         badge: Entry | None = None,
+        beyond: Consequences | None = None,
     ) -> bool:
         """What became of a claimed post. False if it is no longer ours, and nothing was stored.
 
         *what* is None if nothing was tried. What is wanted of the post stays as it is: intake may
         have changed that meanwhile. If it left a `change_at`, the post is due then as soon as it
         is settled. *badge* is put beside it, if there is none and the stream is still live.
+        *beyond* is None if nothing follows for anything else. That an account is closed is stored
+        in any case.
         """
         values: dict[str, Any] = {
             "state": entry.state,
@@ -164,14 +177,16 @@ class Claims(Database):
             values["content"] = content
         if entry.moment is Moment.BADGE and entry.state is State.SETTLED:
             values["change_at"] = epoch(entry.change_at)
-        return self._update_ours(claim, values, what, badge)
+        return self._update_ours(claim, values, now, what, badge, beyond)
 
     def _update_ours(
         self,
         claim: Claim,
         values: Mapping[str, Any],
+        at: datetime,
         what: Try | None = None,
         badge: Entry | None = None,
+        beyond: Consequences | None = None,
         *,
         only_if_wanted: bool = False,
     ) -> bool:
@@ -179,21 +194,31 @@ class Claims(Database):
         if only_if_wanted:
             ours["our_wanted"] = claim.entry.wanted or ""
         new = {f"new_{name}": value for name, value in values.items()}
+        now, destination = at.timestamp(), claim.entry.destination
+        beyond = beyond or Consequences(claim.breaker)
         with self.writing("store" if "state" in values else "freeze") as connection:
             # The broadcast before its posts, as intake locks them.
-            stopped = badge and connection.execute(_STOPPED_AT, {"id": badge.broadcast}).scalar()
+            locked = badge or beyond.alerts
+            show = {"id": claim.entry.broadcast}
+            stopped = connection.execute(_STOPPED_AT, show).scalar() if locked else None
             changed = connection.execute(
                 _change_ours(frozenset(values), only_if_wanted), ours | new
             )
             stored = changed.rowcount == 1
             if stored and badge:
-                _put_badge(connection, badge, over=stopped is not None, now=values["changed"])
+                put_badge(connection, badge, over=stopped is not None, now=now)
+            if beyond.closing:
+                shut(connection, destination, beyond.closing, now)
+            if stored and beyond.breaker != claim.breaker:
+                hold(connection, destination, beyond.breaker)
+            if stored or beyond.closing:
+                put_alerts(connection, beyond.alerts, now)
             if stored and values.get("hush") is Hush.TITLE:
                 _judge_again(connection, claim)
             if stored and what:
                 made = {
                     "post": claim.entry.key,
-                    "destination": claim.entry.destination,
+                    "destination": destination,
                     "at": what.at.timestamp(),
                     "took": what.took,
                     "step": what.step,
@@ -215,12 +240,23 @@ class Claims(Database):
     def next_due(self) -> datetime | None:
         """When the next post can be claimed, or the next lease ends; None if nothing waits."""
         sending = sa.select(posts.c.destination).where(posts.c.state == State.SENDING)
+        waiting = sa.and_(posts.c.state == State.DUE, posts.c.destination.not_in(sending))
         due = sa.select(sa.func.min(posts.c.next_at)).where(
-            posts.c.state == State.DUE, posts.c.destination.not_in(sending)
+            waiting, posts.c.destination.not_in(sa.select(breakers.c.destination))
+        )
+        given_up = sa.case(
+            (_deadline(posts) < breakers.c.until, _deadline(posts)), else_=breakers.c.until
+        )
+        held = (
+            sa.select(
+                sa.func.min(sa.case((posts.c.next_at > given_up, posts.c.next_at), else_=given_up))
+            )
+            .join_from(posts, breakers, posts.c.destination == breakers.c.destination)
+            .where(waiting)
         )
         lease = sa.select(sa.func.min(posts.c.lease_until)).where(posts.c.state == State.SENDING)
         with self.reading() as connection:
-            found = [connection.scalar(due), connection.scalar(lease)]
+            found = [connection.scalar(query) for query in (due, held, lease)]
         times = [time for time in found if time is not None]
         return when(min(times)) if times else None
 
@@ -256,33 +292,34 @@ def _change_ours(names: frozenset[str], only_if_wanted: bool) -> sa.Update:
     return sa.update(posts).where(ours).values(new)
 
 
+def _deadline(post: sa.FromClause) -> sa.ColumnElement[float]:
+    """After which a post that waits is given up; for a badge, which matters less, there is none."""
+    change = sa.func.coalesce(post.c.change_until, post.c.until)
+    return sa.case(
+        (post.c.moment == Moment.BADGE, sa.literal(NEVER, sa.Double)),
+        (post.c.shown.is_(None), post.c.until),
+        else_=change,
+    )
+
+
+def _ready(post: sa.FromClause, now: float) -> sa.ColumnElement[bool]:
+    """Due, and its destination may be asked, or its time is over."""
+    held = sa.select(breakers.c.destination).where(breakers.c.until > now)
+    return sa.and_(
+        post.c.state == State.DUE,
+        post.c.next_at <= now,
+        sa.or_(post.c.destination.not_in(held), _deadline(post) < now),
+    )
+
+
 def _turn(post: sa.FromClause) -> sa.Tuple:
     """What the posts of a destination are ordered by."""
     last = sa.case((post.c.moment == Moment.BADGE, 1), else_=0)
     return sa.tuple_(last, post.c.next_at, post.c.key)
 
 
-def _put_badge(connection: sa.Connection, badge: Entry, *, over: bool, now: float) -> None:
-    """A new one, or one that was off and is due again; not if it is *over* by now, nor where a
-    person took it away.
-    """
-    statement = insert(posts, connection.dialect.name)
-    if over:
-        reason = "the stream stopped before it was set"
-        badge = replace(badge, state=State.WITHDRAWN, wanted=None, reason=reason)
-        statement = statement.on_conflict_do_nothing(index_elements=["key"])
-    else:
-        names = ("state", "wanted", "next_at", "until", "tries", "change_at", "reason", "changed")
-        statement = statement.on_conflict_do_update(
-            index_elements=["key"],
-            set_={name: statement.excluded[name] for name in names},
-            where=posts.c.state.not_in((State.SENDING, State.GONE)),
-        )
-    connection.execute(statement, values_of(badge) | {"changed": now, "lease_until": 0})
-
-
 def _claims(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> list[Claim]:
-    """With everything else that delivery needs, in three questions however many they are."""
+    """With everything else that delivery needs, in a few questions however many they are."""
     if not rows:
         return []
     names = {row["destination"] for row in rows}
@@ -290,8 +327,12 @@ def _claims(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> list[Cl
         sa.select(broadcasts).where(broadcasts.c.id.in_({row["broadcast"] for row in rows}))
     ).mappings()
     show_of = {show["id"]: broadcast_of(show) for show in shows}
-    shut = connection.execute(sa.select(closed).where(closed.c.destination.in_(names))).mappings()
-    closed_of = {row["destination"]: (row["credentials"], row["reason"]) for row in shut}
+    dead = connection.execute(sa.select(closed).where(closed.c.destination.in_(names))).mappings()
+    closed_of = {row["destination"]: (row["credentials"], row["reason"]) for row in dead}
+    held = sa.select(breakers).where(breakers.c.destination.in_(names))
+    breakers_of = {
+        row["destination"]: breaker_of(row) for row in connection.execute(held).mappings()
+    }
     older = posts.alias("older")
     newest = (
         sa.select(older.c.content)
@@ -324,6 +365,7 @@ def _claims(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> list[Cl
             last_of[row["destination"]],
             closed_of.get(row["destination"]),
             start_of.get((row["broadcast"], row["destination"])),
+            breakers_of.get(row["destination"]),
         )
         for row in rows
     ]

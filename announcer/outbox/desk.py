@@ -26,7 +26,8 @@ class Desk(Database):
         live = sa.select(broadcasts.c.id).where(
             broadcasts.c.id == posts.c.broadcast, broadcasts.c.stopped.is_(None)
         )
-        true = sa.or_(posts.c.moment == Moment.ENDED, posts.c.shown.is_not(None), live.exists())
+        lasting = posts.c.moment.in_((Moment.ENDED, Moment.ALERT))
+        true = sa.or_(lasting, posts.c.shown.is_not(None), live.exists())
         statement = (
             sa.update(posts)
             .where(posts.c.key == key, posts.c.state.in_(stuck), true)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from announcer.network import Moment, Receipt
 from announcer.outbox.database import insert
-from announcer.policy import Broadcast, Entry, Hush, State
+from announcer.policy import Breaker, Broadcast, Entry, Hush, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,8 @@ class Claim:
     earlier try sent, frozen if that may be up; None if nothing was worded yet. *last* is the
     newest content sent to the destination, of whichever post. *closed* is the fingerprint of the
     credentials that the destination was closed with, and why. *left* is when the last try left.
-    *live* is the post that told of the start, for one that tells of the end.
+    *live* is the post that told of the start, for one that tells of the end. *breaker* is what is
+    held against the destination.
     """
 
     entry: Entry
@@ -32,6 +33,7 @@ class Claim:
     last: str | None
     closed: tuple[str, str] | None
     live: tuple[Entry, Receipt | None] | None
+    breaker: Breaker | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,18 @@ class Try:
     step: str
     outcome: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Consequences:
+    """What a try means beyond its post. *breaker* is what is held against the destination from now
+    on; *closing* is the fingerprint of the credentials that it is closed with, and why; *alerts*
+    are for the operator, each with its frozen words, and told only once.
+    """
+
+    breaker: Breaker | None = None
+    closing: tuple[str, str] | None = None
+    alerts: Sequence[tuple[Entry, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +81,16 @@ def sure(epoch: float) -> datetime:
     return datetime.fromtimestamp(epoch, UTC)
 
 
-def values_of(record: Broadcast | Entry) -> dict[str, Any]:
+def values_of(record: Breaker | Broadcast | Entry) -> dict[str, Any]:
     values = {field.name: getattr(record, field.name) for field in fields(record)}
     return {
         name: value.timestamp() if isinstance(value, datetime) else value
         for name, value in values.items()
     }
+
+
+def breaker_of(row: sa.RowMapping) -> Breaker:
+    return Breaker(row["failures"], sure(row["since"]), sure(row["until"]), row["reason"])
 
 
 def broadcast_of(row: sa.RowMapping) -> Broadcast:

@@ -117,6 +117,15 @@ closed = sa.Table(
     sa.Column("at", sa.Double, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
 )
+breakers = sa.Table(
+    "breakers",
+    schema,
+    sa.Column("destination", sa.String(100), primary_key=True),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("since", sa.Double, nullable=False),
+    sa.Column("until", sa.Double, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+)
 memory = sa.Table(
     "memory",
     schema,

@@ -2,9 +2,11 @@
 
 Pure: `now`, the past and the rules come in, a decision with its reason goes out. Times named
 *stamp* or *connected* are Owncast's clock and only put its events in order; all others are ours.
-`broadcasts` judges events, `posts` what becomes of each post then, `tries` the next step of one.
+`broadcasts` judges events, `posts` what becomes of each post then, `tries` the next step of one,
+`breaker` when a whole destination is left alone.
 """
 
+from announcer.policy.breaker import TRIP, Breaker, breaker_after, no_sooner
 from announcer.policy.broadcasts import (
     FORGOTTEN,
     MERGE,
@@ -52,6 +54,8 @@ __all__ = [
     "LOOK_AGAIN",
     "MERGE",
     "REORDERED",
+    "TRIP",
+    "Breaker",
     "Broadcast",
     "Decision",
     "Ending",
@@ -68,6 +72,7 @@ __all__ = [
     "after",
     "after_change",
     "backoff",
+    "breaker_after",
     "changed",
     "decide",
     "entry_for",
@@ -75,6 +80,7 @@ __all__ = [
     "follow",
     "has_picture",
     "next_step",
+    "no_sooner",
     "postponed",
     "settled",
     "wait_for_start",

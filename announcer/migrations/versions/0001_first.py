@@ -111,6 +111,14 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text, nullable=False),
     )
     op.create_table(
+        "breakers",
+        sa.Column("destination", sa.String(100), primary_key=True),
+        sa.Column("failures", sa.Integer, nullable=False),
+        sa.Column("since", sa.Double, nullable=False),
+        sa.Column("until", sa.Double, nullable=False),
+        sa.Column("reason", sa.Text, nullable=False),
+    )
+    op.create_table(
         "memory",
         sa.Column("destination", sa.String(100), primary_key=True),
         sa.Column("name", sa.String(100), primary_key=True),
