@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from pydantic import PrivateAttr
 from sqlalchemy.pool import StaticPool
 
-from announcer import attempt, intake
+from announcer import attempt, delivery, intake, outcome
 from announcer.attempt import manners_of
 from announcer.content import Channel, Composer, Content
 from announcer.delivery import Delivery
@@ -513,8 +513,8 @@ def world(rules: Rules) -> Iterator[World]:
         stack.callback(made.close)
         stack.enter_context(patch.object(attempt, "now", lambda: made.now))
         stack.enter_context(patch.object(attempt, "dice", lambda: 0.5))
-        stack.enter_context(patch.object(attempt, "log", silent))
-        stack.enter_context(patch.object(intake, "log", silent))
+        for module in (attempt, delivery, intake, outcome):
+            stack.enter_context(patch.object(module, "log", silent))
         yield made
 
 
