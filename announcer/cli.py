@@ -68,6 +68,8 @@ def check(offline: bool) -> None:
     wire.Session.proxy = settings.service.proxy
     templates = wiring.composer(settings).templates
     for name, network in settings.destinations.items():
+        if name in settings.service.alerts:
+            click.echo(f"{name}    gets alerts and no announcements")
         limit = network.usual_limit if offline else None
         problems = templates.problems(name, network, limit=limit)
         for problem in problems:
@@ -88,7 +90,7 @@ def check(offline: bool) -> None:
             title = f": {status.title}" if status and status.live and status.title else ""
             seen = wire.plain(f"{sight_of(status).value}{title}")
             click.echo(f"{name}    {server.url} says: {seen}")
-    if not settings.destinations:
+    if not any(settings.audience(channel) for channel in settings.channels):
         click.echo("no destination is configured: nobody would be told")
         well = False
     sys.exit(0 if well else TROUBLE)
@@ -168,6 +170,7 @@ def history(broadcasts: int, as_json: bool) -> None:
     with _storage():
         outbox = wiring.open_outbox(settings)
         shows, paused = outbox.history(broadcasts), outbox.paused()
+        closed, left_alone = outbox.closed(), outbox.breakers(datetime.now(UTC))
     if as_json:
         rows = [
             {
@@ -195,6 +198,11 @@ def history(broadcasts: int, as_json: bool) -> None:
         return
     if paused:
         click.echo(f"paused since {paused:%Y-%m-%d %H:%M} UTC: `announcer resume` ends it")
+    for name, (_, why) in closed.items():
+        click.echo(f"{name} is closed until its settings change: {wire.plain(why)}")
+    for name, breaker in left_alone.items():
+        until, why = f"{breaker.until:%H:%M:%S} UTC", wire.plain(breaker.reason)
+        click.echo(f"{name} is left alone until {until}: {why}")
     for show, told in shows:
         state = "live" if show.live else "ended"
         title = wire.plain(show.title or show.name)  # whose, nobody knows: a terminal obeys some

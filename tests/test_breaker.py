@@ -100,6 +100,7 @@ def test_after_five_the_next_ones_are_probes_ever_further_apart() -> None:
         waits.append((breaker.until - now).total_seconds())
         now = breaker.until
     assert waits == [20, 40, 80, 160, 200, 200]
+    assert breaker
     assert breaker.since == NOW
 
 

@@ -40,6 +40,10 @@ STATES = {
 }
 
 
+NOTES = {Moment.BADGE: "badge", Moment.ALERT: "alert"}
+"""Rows that are not what an audience reads."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One post as the page shows it."""
@@ -104,6 +108,7 @@ def blueprint(parts: Parts) -> Blueprint:
         shows = parts.outbox.history(BROADCASTS)
         paused = parts.outbox.paused()
         rules, now = parts.settings.rules, datetime.now(UTC)
+        alerted = parts.settings.service.alerts
         return render_template(
             "home.html",
             paused=paused.strftime("%Y-%m-%d %H:%M UTC") if paused else "",
@@ -112,7 +117,12 @@ def blueprint(parts: Parts) -> Blueprint:
                 for show, told in shows
             ],
             closed={name: why for name, (_, why) in parts.outbox.closed().items()},
-            destinations=list(parts.settings.destinations),
+            left_alone=[
+                (name, breaker.until.strftime("%H:%M:%S UTC"), breaker.reason)
+                for name, breaker in parts.outbox.breakers(now).items()
+            ],
+            destinations=[one for one in parts.settings.destinations if one not in alerted],
+            alerted=alerted,
             refresh=any(show.live for show, _ in shows),
         )
 
@@ -164,10 +174,10 @@ def _badge(entry: Entry) -> str:
 def _row(show: Broadcast, post: Shown, rules: Rules, now: datetime) -> Row:
     entry = post.entry
     waits = entry.state is State.DUE and entry.next_at > now
-    badge = entry.moment is Moment.BADGE
+    badge, note = entry.moment is Moment.BADGE, NOTES.get(entry.moment)
     link = post.receipt.url if post.receipt else ""
     return Row(
-        destination=f"{entry.destination} (badge)" if badge else entry.destination,
+        destination=f"{entry.destination} ({note})" if note else entry.destination,
         state=entry.state.value,
         words=_badge(entry) if badge else STATES[entry.state],
         link=link if link.startswith(("https://", "http://")) else "",
