@@ -24,6 +24,7 @@ so. Read the modules in this order, and you have seen all of it:
     answers            tells a viewer who asks in chat where the posts are
     delivery           second half: claim what is due, many at once, and let each be tried
     author             words a claimed post, right before it leaves
+    gate               whether it may be told now
     attempt            one try of it: sent, and what came back
     outcome            stored, with all that follows from it
     wire               the one door out; `connection` is below it, and `meaning` says what each

@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from announcer import alerts, badges, chat, policy, quiet
+from announcer import alerts, badges, policy
 from announcer.author import Author
 from announcer.content import Content, thaw
+from announcer.gate import Gate
 from announcer.network import (
     DeliveryError,
     Finds,
@@ -52,8 +53,8 @@ class Attempts:
         quiet_rules: Quiet,
         alerted: Sequence[str] = (),
     ) -> None:
-        self.author, self.quiet = author, quiet_rules
-        self._outbox, self._rules = author.outbox, author.rules
+        self.author, self._outbox = author, author.outbox
+        self.gate = Gate(author, quiet_rules, lambda: now())
         self._destinations, self._composer = author.destinations, author.composer
         self._redact = redact
         self.outcomes = Outcomes(
@@ -109,30 +110,27 @@ class Attempts:
             )
         if not publish:
             return self.finish(claim, policy.failed(sure, _too_late(entry)), what, heard=Heard())
-        if held := self.held_back(claim, sure):
+        if held := self.gate.held_back(claim, sure):
             return self.finish(claim, held, what, heard=Heard())
         return self._publish(claim, network)
 
     def _publish(self, claim: Claim, network: Network) -> None:
         entry = claim.entry
-        if held := self.held_back(claim, entry):
+        if held := self.gate.held_back(claim, entry):
             return self.finish(claim, held)
         reason = self._why_not(claim, network)
         if reason:
             return self.finish(claim, policy.failed(entry, reason))
         try:
-            again_at = self._wait(claim)
+            again_at = self.gate.wait(claim)
         except (NotLive, NotTold) as problem:
             return self.finish(claim, policy.withdrawn(entry, str(problem)))
         if again_at:
             # Waiting is no try.
             waiting = replace(entry, state=State.DUE, next_at=again_at, tries=entry.tries - 1)
             return self.finish(claim, replace(waiting, reason="waits until the stream is up"))
-        if network.told_last and entry.moment is Moment.LIVE:
-            announced = self._outbox.announced(entry.broadcast)
-            others = [one for one, _ in announced if self._told_before(one)]
-            if later := chat.wait_for_posts(entry, others, now()):
-                return self.finish(claim, later)
+        if later := self.gate.wait_for_others(entry, network):
+            return self.finish(claim, later)
         content, picture = self.author.words_and_picture(claim, network, now(), dice())
         begun = now()
         if begun > entry.until:
@@ -152,18 +150,6 @@ class Attempts:
         what = _try(begun, "publish", "delivered", self._redact(receipt.note))
         return self.finish(claim, policy.settled(entry), what, receipt, heard=Heard())
 
-    def held_back(self, claim: Claim, entry: Entry) -> Entry | None:
-        """*entry* as the rules for quiet leave it, None if they let it pass. Asked once more right
-        before it is told: a retry comes into the quiet hours, a pause while it was on its way.
-        """
-        paused = self._outbox.paused() is not None
-        verdict = self.quiet.verdict(claim.broadcast.title, now(), paused=paused)
-        if entry.moment is Moment.AGAIN:
-            reason = chat.skipped(claim.live[0] if claim.live else None, verdict)
-            return replace(entry, state=State.FAILED, reason=reason) if reason else None
-        held = quiet.hushed(entry, verdict)
-        return None if held is entry else held
-
     def _why_not(self, claim: Claim, network: Network) -> str:
         """Why nothing may be put up at this destination now; empty if it may."""
         shut, budget = _closed(claim, network), network.daily_posts
@@ -172,27 +158,6 @@ class Attempts:
             if spent >= budget:
                 return f"the budget of {budget} posts a day is spent"
         return shut
-
-    def _wait(self, claim: Claim) -> datetime | None:
-        """Until when to wait before telling, None to tell now. Raises NotLive or NotTold."""
-        entry = claim.entry
-        if entry.moment is Moment.ALERT:
-            return None
-        if entry.moment is Moment.ENDED:
-            return policy.wait_for_start(claim.live[0] if claim.live else None, now())
-        watch = self.author.channel(entry).watch
-        if entry.moment is Moment.AGAIN:
-            newest = self._outbox.past(entry.channel).broadcast
-            sight = watch.look() if watch else None
-            return chat.wait_for_round(claim.broadcast, newest, sight, now())
-        if watch is None or (not self._rules.hold and entry.tries == 1):
-            return None  # without a hold, a first try speaks at once
-        return policy.wait_for_stream(entry, watch.look(), self._rules, now())
-
-    def _told_before(self, other: Entry) -> bool:
-        """Whether a post that names the others waits for this one."""
-        network = self._destinations.get(other.destination)
-        return network is not None and not network.told_last
 
     def _reply_to(self, claim: Claim, network: Network) -> Receipt | None:
         answers = manners_of(network).ending is Ending.REPLY

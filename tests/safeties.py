@@ -61,8 +61,8 @@ SAFETIES = (
     Safety(
         "the lease, asked once more before sending",
         "announcer/attempt.py",
-        "if not self._outbox.freeze(claim, content.frozen(), begun, picture):",
-        "if self._outbox.freeze(claim, content.frozen(), begun, picture) is None:",
+        "if not self._outbox.freeze(claim, content.frozen(), begun, picture, worries):",
+        "if self._outbox.freeze(claim, content.frozen(), begun, picture, worries) is None:",
         "a_process_that_slept_past_its_lease_sends_nothing_when_it_wakes",
     ),
     Safety(
@@ -75,7 +75,7 @@ SAFETIES = (
     Safety(
         "frozen content",
         "announcer/author.py",
-        "if claim.content and claim.entry.doubtful_since:",
+        "if claim.content and frozen:",
         "if claim.content and not claim.entry:",
         "harmless_to_repeat_means_the_same_bytes_with_the_same_key",
     ),
@@ -236,9 +236,37 @@ SAFETIES = (
     Safety(
         "a closed account is left alone",
         "announcer/attempt.py",
-        "if isinstance(problem, Refused) and problem.closes:",
-        "if isinstance(problem, Refused) and not problem.closes:",
+        "closes = isinstance(problem, Refused) and problem.closes\n",
+        "closes = isinstance(problem, Refused) and not problem.closes\n",
         "a_closed_account_is_never_called_again_even_after_a_restart",
+    ),
+    Safety(
+        "a destination that asks for patience is left alone",
+        "announcer/outbox/claims.py",
+        "sa.or_(post.c.destination.not_in(held), _deadline(post) < now),",
+        "sa.or_(sa.true(), post.c.destination.not_in(held)),",
+        "a_429_holds_the_whole_destination_and_no_other",
+    ),
+    Safety(
+        "one that does not answer is asked seldom",
+        "announcer/policy/breaker.py",
+        "if failures >= TRIP else asked",
+        "if failures < 0 else asked",
+        "a_429_for_ever_costs_few_requests_however_many_posts_wait",
+    ),
+    Safety(
+        "no alert about an alert",
+        "announcer/outcome.py",
+        "if claim.entry.destination in self.alerted or claim.entry.moment is Moment.ALERT:",
+        "if claim.entry.moment is Moment.BADGE:",
+        "a_failing_alert_makes_no_other_alert",
+    ),
+    Safety(
+        "where alerts go nothing is announced",
+        "announcer/wiring.py",
+        "if destination in self.service.alerts:",
+        "if destination in self.service.log_level:",
+        "an_alerted_destination_is_in_no_audience",
     ),
     Safety(
         "no secret in a log",

@@ -133,7 +133,7 @@ def _closed_name(stage: Stage) -> str:
     return f"closed.fake.{credentials[:8]}"
 
 
-def test_i07_after_a_permanent_answer_there_are_no_more_requests_even_after_a_restart(
+def test_after_a_permanent_answer_there_are_no_more_requests_even_after_a_restart(
     act: Act,
 ) -> None:
     fake, ops = Fake(), Ops()

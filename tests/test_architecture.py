@@ -30,7 +30,7 @@ FLOORS = (
     {"patrol"},
     {"delivery"},
     {"attempt"},
-    {"outcome"},
+    {"outcome", "gate"},
     {"intake", "author", "answers", "scheduler", "migrations", "logs"},
     {"content", "lateness"},
     {"alerts"},

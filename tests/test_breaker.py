@@ -153,9 +153,7 @@ def test_a_429_holds_the_whole_destination_and_no_other(act: Act) -> None:
 
 
 @pytest.mark.parametrize("wait", [0, 1], ids=["without a hint", "in a second"])
-def test_e14_i07_a_429_for_ever_costs_few_requests_however_many_posts_wait(
-    act: Act, wait: int
-) -> None:
+def test_e14_a_429_for_ever_costs_few_requests_however_many_posts_wait(act: Act, wait: int) -> None:
     network = Harmless()
     stage = act(network, give_up=timedelta(hours=2))
     network.then(*[TryLater("429 slow down", wait * SECOND)] * 500)
@@ -195,7 +193,7 @@ def test_what_may_be_up_is_called_unsure_when_its_time_is_over(act: Act) -> None
     assert len(network.looks) == 1 + 1
 
 
-def test_i06_a_dead_destination_delays_no_other(act: Act) -> None:
+def test_a_dead_destination_delays_no_other(act: Act) -> None:
     dead, well = Harmless(), Fake()
     stage = act(dead, well)
     dead.then(*[BUSY] * 100)

@@ -126,7 +126,7 @@ def test_announce_tells_of_the_stream_that_is_live_whatever_the_rules_say(
     assert said.exit_code == 0
     assert said.stdout == f"{entry(home).key} will be sent by the running service within seconds\n"
     (claim,) = home.parts.outbox.claim("me", datetime.now(UTC), 9)
-    assert home.parts.delivery.attempts.held_back(claim, claim.entry) is None
+    assert home.parts.delivery.attempts.gate.held_back(claim, claim.entry) is None
     assert entry(home).until - datetime.now(UTC) > timedelta(minutes=29)
 
 
@@ -134,9 +134,9 @@ def test_the_service_judges_once_more_before_it_speaks(home: House) -> None:
     hear(home)
     home.past_the_hold()
     (claim,) = home.parts.outbox.claim("me", datetime.now(UTC), 9)
-    assert home.parts.delivery.attempts.held_back(claim, claim.entry) is None
+    assert home.parts.delivery.attempts.gate.held_back(claim, claim.entry) is None
     retitled = replace(claim, broadcast=replace(claim.broadcast, title="A test"))
-    held = home.parts.delivery.attempts.held_back(retitled, claim.entry)
+    held = home.parts.delivery.attempts.gate.held_back(retitled, claim.entry)
     assert held
     assert held.reason == "its title contains 'test'"
 

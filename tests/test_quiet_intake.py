@@ -26,7 +26,7 @@ class QuietStage(Stage):
 
     def quieten(self) -> None:
         self.intake = replace(self.intake, quiet=RULES)
-        self.delivery.attempts.quiet = RULES
+        self.delivery.attempts.gate.quiet = RULES
 
     def title(self, title: str) -> None:
         self.hear(Kind.RETITLED, title=title)
