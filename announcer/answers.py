@@ -83,7 +83,10 @@ class Answers:
     def _post(self, channel: str, name: str) -> Post | None:
         """The announcement with the links known now; None if nothing is live, or none is up."""
         broadcast = self._outbox.past(channel).broadcast
-        if broadcast is None or not broadcast.live or name in self._outbox.closed():
+        now = datetime.now(UTC)
+        if broadcast is None or not broadcast.live:
+            return None
+        if name in self._outbox.closed() or name in self._outbox.breakers(now):
             return None
         links = chat.links(self._outbox.announced(broadcast.id), self._destinations)
         if not links:
@@ -92,7 +95,6 @@ class Answers:
         facts = self._composer.facts(
             broadcast, self._channels[channel], about.about(ask=False) if about else About(), links
         )
-        now = datetime.now(UTC)
         content = self._composer.compose(
             self._destinations[name], name, Moment.LIVE, facts, last="", keep="", dice=0, now=now
         )

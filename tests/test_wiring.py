@@ -131,9 +131,9 @@ def test_g09_a_misspelt_variable_is_refused(variable: str, meant: str) -> None:
 
 
 def test_an_unknown_variable_of_ours_is_only_a_warning() -> None:
-    settings = read(MASTODON, MASTODON_FAVOURITE_COLOUR="red", ANNOUNCER_TEAPOT="2")
+    settings = read(MASTODON, MASTODON_FAVOURITE_COLOUR="red", ANNOUNCER_FAVOURITE_FOOD="2")
     assert settings.warnings == [
-        "ANNOUNCER_TEAPOT: no such setting, ignored",
+        "ANNOUNCER_FAVOURITE_FOOD: no such setting, ignored",
         "MASTODON_FAVOURITE_COLOUR: no such setting, ignored",
     ]
 
