@@ -105,6 +105,10 @@ def test_e16_a_token_that_is_revoked_mid_stream_is_one_alert_and_the_others_are_
     assert wall.changes == []
     kept = next(post.entry for post in rows(stage) if post.tries and "/wall" in post.entry.key)
     assert kept.state == "due", "until a day has passed, or the token is replaced"
+    assert f"announcer retry {kept.key}" in ops.told[0]
+    assert stage.box.retry(kept.key, stage.now, stage.now + timedelta(minutes=30)) == replace(
+        kept, next_at=stage.now
+    )
     stage.start_up(
         {"wall": wall.model_copy(update={"handle": "renewed"}), "fake": fake, "ops": ops}
     )

@@ -14,7 +14,6 @@ from pydantic import PrivateAttr, ValidationError
 from announcer import migrations, policy
 from announcer.events import Kind
 from announcer.network import (
-    DeliveryError,
     Gone,
     Network,
     Post,
@@ -40,14 +39,14 @@ class Wall(Fake, Revises, Removes):
 
     _up: dict[str, Post] = PrivateAttr(default_factory=dict)
     _changes: list[str] = PrivateAttr(default_factory=list)
-    _trouble: list[DeliveryError] = PrivateAttr(default_factory=list)
+    _trouble: list[Exception] = PrivateAttr(default_factory=list)
 
     @property
     def changes(self) -> list[str]:
         """Every edit and removal that arrived, in order."""
         return self._changes
 
-    def trouble(self, *problems: DeliveryError) -> None:
+    def trouble(self, *problems: Exception) -> None:
         """What the next edits and removals raise, after they were done if it is an Unsure."""
         self._trouble.extend(problems)
 
@@ -305,6 +304,28 @@ def test_an_end_of_which_no_answer_came_is_edited_again(act: Act) -> None:
     later(stage, minutes=7)
     assert "was live" in network.texts[0]
     assert stage.told() == ("settled", "")
+
+
+@pytest.mark.parametrize(
+    ("times", "told"),
+    [
+        (2, ("settled", "")),
+        (3, ("failed", "not changed: our own mistake (ZeroDivisionError)")),
+    ],
+)
+def test_a_mistake_of_ours_in_an_edit_is_made_a_few_times_and_no_more(
+    act: Act, times: int, told: tuple[str, str]
+) -> None:
+    wall = Wall()
+    stage = act(wall)
+    stage.hear(title="Drawers")
+    stage.run()
+    wall.trouble(*[ZeroDivisionError()] * times)
+    stage.hear(Kind.RETITLED, title="Dovetails")
+    for _ in range(5):
+        stage.passes(minutes=5)
+        stage.run()
+    assert stage.told() == told
 
 
 def test_an_end_that_can_not_be_told_for_a_day_is_given_up_with_its_reason(act: Act) -> None:

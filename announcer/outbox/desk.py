@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from announcer.network import Moment
 from announcer.outbox.database import Database
 from announcer.outbox.records import Shown, Try, broadcast_of, entry_of, shown_of, sure, when
-from announcer.outbox.schema import PAUSE, broadcasts, posts, switches, tries
+from announcer.outbox.schema import PAUSE, breakers, broadcasts, closed, posts, switches, tries
 from announcer.policy import Broadcast, Entry, Hush, State
 
 SWITCH = sa.select(switches.c.since).where(switches.c.name == sa.bindparam("name"))
@@ -20,7 +20,7 @@ class Desk(Database):
         """Make a post that is not up due again, by the operator's word. None if there is none such.
 
         What may be up is no longer doubted: the operator has looked. But nobody is told that a
-        stream is live that is over.
+        stream is live that is over. One that waits for its destination waits no longer.
         """
         stuck = (State.FAILED, State.UNSURE, State.WITHDRAWN)
         live = sa.select(broadcasts.c.id).where(
@@ -45,9 +45,19 @@ class Desk(Database):
             )
             .returning(posts)
         )
+        shut = sa.union(sa.select(closed.c.destination), sa.select(breakers.c.destination))
+        waiting = (
+            sa.update(posts)
+            .where(posts.c.key == key, posts.c.state == State.DUE, posts.c.destination.in_(shut))
+            .values(next_at=now.timestamp(), changed=now.timestamp())
+            .returning(posts)
+        )
         with self.writing("retry") as connection:
-            row = connection.execute(statement).mappings().one_or_none()
-            return entry_of(row) if row else None
+            for one in (statement, waiting):
+                row = connection.execute(one).mappings().one_or_none()
+                if row:
+                    return entry_of(row)
+            return None
 
     def paused(self) -> datetime | None:
         """Since when nothing new is announced; None if that is not so."""
