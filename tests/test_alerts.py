@@ -194,6 +194,7 @@ def test_e22_x_out_of_credits_pauses_with_a_note_on_the_cost_and_spends_nothing_
     (told,) = ops.told
     assert "402 no credits (out of credits or over the spending limit; in April 2026" in told
     assert "announcer retry" in told
+    stage.hear(Kind.STOPPED, channel="second")
     # Credits were bought: the operator's word sends it once, and the budget has counted both.
     wire.always("POST", "/2/tweets", 201, {"data": {"id": "7", "text": ""}})
     key = next(post.entry.key for post in rows(stage) if post.tries and "/x" in post.entry.key)
