@@ -191,7 +191,7 @@ class Attempts:
                 return self.finish(claim, policy.changed(entry))
         begun = now()
         worries = self._worries(claim, content) if content else []
-        if not self._outbox.freeze(claim, None, begun, alerts=worries):
+        if not self._outbox.freeze(claim, None, begun, None, worries):
             return self._judge_again(claim)
         try:
             if content and isinstance(network, Revises):

@@ -39,9 +39,9 @@ def _forgetful() -> None:
     """What leaves is not stored before it leaves."""
 
     def made(freeze: Callable[..., bool]) -> object:
-        def unstored(self: Outbox, claim: Any, *more: Any) -> bool:
-            freeze(self, claim, *more)
-            return self._update_ours(claim, {"left_at": None})
+        def unstored(self: Outbox, claim: Any, content: Any, left: Any, *more: Any) -> bool:
+            freeze(self, claim, content, left, *more)
+            return self._update_ours(claim, {"left_at": None}, left)
 
         return unstored
 
