@@ -13,7 +13,8 @@ so. Read the modules in this order, and you have seen all of it:
     network     pure   the contract: a Post in; a Receipt or one of four errors out
     wording     pure   from a broadcast to a text that fits; `sandbox` runs the operator's templates
                        and `facts` shortens what is too long
-    settings           how settings are declared, read and documented
+    settings           how settings are declared, read and documented; `secretfile` reads secrets
+    rotation           secrets whose files change while we run
 
     outbox             the durable middle: all SQL. `migrations` makes its schema
     intake             first half: an event in, decided and stored in one transaction

@@ -51,12 +51,13 @@ class Attempts:
         *,
         redact: Callable[[str], str],
         quiet_rules: Quiet,
+        refresh: Callable[[], None],
         alerted: Sequence[str] = (),
     ) -> None:
         self.author, self._outbox = author, author.outbox
         self.gate = Gate(author, quiet_rules, lambda: now())
         self._destinations, self._composer = author.destinations, author.composer
-        self._redact = redact
+        self._redact, self._refresh = redact, refresh
         self.outcomes = Outcomes(
             author.outbox, author.destinations, alerted, lambda: now(), lambda: dice()
         )
@@ -239,7 +240,7 @@ class Attempts:
                 entry = badges.dimmed(entry, because)
             what = _try(begun, step.value, "delivered")
         except DeliveryError as problem:
-            problem = _redacted(problem, self._redact)
+            problem = self._as_of_now(claim, network, problem)
             heard = Heard(problem)
             entry = badges.after(entry, problem, step, begun, now(), dice())
             what = _try(begun, step.value, type(problem).__name__, str(problem))
@@ -262,10 +263,18 @@ class Attempts:
         *,
         heard: bool = True,
     ) -> None:
-        problem = _redacted(problem, self._redact)
+        problem = self._as_of_now(claim, network, problem)
         entry = policy.after_change(claim.entry, problem, now(), dice())
         what = _try(begun, step.value, type(problem).__name__, str(problem))
         self.finish(claim, entry, what, heard=_heard(network, problem) if heard else None)
+
+    def _as_of_now(self, claim: Claim, network: Network, problem: DeliveryError) -> DeliveryError:
+        """*problem* without a secret. That former credentials were refused closes nothing."""
+        if isinstance(problem, Refused) and problem.closes:
+            self._refresh()
+            if self._destinations.get(claim.entry.destination) is not network:
+                return TryLater("the credentials have changed since")
+        return _redacted(problem, self._redact)
 
     def settle_failure(
         self,
@@ -277,7 +286,7 @@ class Attempts:
         *,
         heard: bool = True,
     ) -> None:
-        problem = _redacted(problem, self._redact)
+        problem = self._as_of_now(claim, network, problem)
         entry = policy.after(
             claim.entry,
             problem,
@@ -346,7 +355,7 @@ def _heard(network: Network, problem: DeliveryError) -> Heard:
 def _closed(claim: Claim, network: Network) -> str:
     """Why nothing at all may be sent to a destination; empty if it is open."""
     if claim.closed and claim.closed[0] == fingerprint(network):
-        return f"closed until its credentials change: {claim.closed[1]}"
+        return f"{policy.CLOSED}: {claim.closed[1]}"
     return ""
 
 

@@ -18,7 +18,7 @@ import structlog
 from announcer import crashpoints, reference, rehearsal, wire, wiring
 from announcer.content import Channel, thaw
 from announcer.lateness import lateness
-from announcer.logs import Redactor, configure
+from announcer.logs import configure
 from announcer.migrations import SchemaTooNew
 from announcer.network import DeliveryError, Moment, Network
 from announcer.outbox import BadAddress, StorageError
@@ -100,7 +100,7 @@ def _check_account(name: str, network: Network, settings: Settings) -> bool:
     try:
         account = network.check()
     except DeliveryError as problem:
-        click.echo(f"{name}    {wire.plain(Redactor(settings.secrets())(str(problem)))}")
+        click.echo(f"{name}    {wire.plain(settings.redactor(str(problem)))}")
         return False
     click.echo(f"{name}    ok, {wire.plain(f'{account.handle} {account.url}')}".rstrip())
     for note in account.notes:
@@ -229,7 +229,7 @@ def retry(key: str) -> None:
         outbox = wiring.open_outbox(settings)
         entry = outbox.retry(key, now, now + settings.rules.give_up)
         if entry:
-            outbox.reopen(entry.destination)
+            outbox.reopen(entry.destination, now)
     if entry is None:
         raise click.ClickException(
             f"{key}: no post that failed, is unsure or was withdrawn, of a stream that is still "
@@ -341,7 +341,7 @@ def _settings() -> Settings:
         click.echo(f"warning: {warning}", err=True)
     # Before anything else is done: libraries warn of addresses, and some of these are secrets.
     service = settings.service
-    configure(service.log_level, service.log_format, Redactor(settings.secrets()))
+    configure(service.log_level, service.log_format, settings.redactor)
     return settings
 
 

@@ -31,8 +31,9 @@ log = structlog.get_logger("announcer.delivery")
 class Delivery:
     """Brings what is visible in line with what is wanted, for the *destinations* given.
 
-    *wake* is called when there may be something to do again; `run` does what is due now.
-    *alerted* names the destinations that are for the operator.
+    *wake* is called when there may be something to do again; `run` does what is due now. *refresh*
+    puts new credentials into *destinations*, if there are any by now. *alerted* names the
+    destinations that are for the operator.
     """
 
     def __init__(
@@ -46,11 +47,14 @@ class Delivery:
         redact: Callable[[str], str],
         wake: Callable[[], None],
         quiet_rules: Quiet = NEVER,
+        refresh: Callable[[], None] = lambda: None,
         alerted: Sequence[str] = (),
     ) -> None:
         self._outbox, self._destinations, self._wake = outbox, destinations, wake
         author = Author(outbox, rules, destinations, channels, composer)
-        self.attempts = Attempts(author, redact=redact, quiet_rules=quiet_rules, alerted=alerted)
+        self.attempts = Attempts(
+            author, redact=redact, quiet_rules=quiet_rules, refresh=refresh, alerted=alerted
+        )
         self.owner = f"{socket.gethostname()[:30]}-{os.getpid()}-{os.urandom(4).hex()}"
         self._pool = ThreadPoolExecutor(max(4, len(destinations) + 2), "delivery")
         self._in_flight: Counter[str] = Counter()
@@ -103,8 +107,8 @@ class Delivery:
         for name, (credentials, _) in self._outbox.closed().items():
             network = self._destinations.get(name)
             if network and fingerprint(network) != credentials:
-                self._outbox.reopen(name)
-                log.info("destination", destination=name, outcome="reopened")
+                again = self._outbox.reopen(name, attempt.now(), network.repeat)
+                log.info("destination", destination=name, outcome="reopened", posts=",".join(again))
 
     def _work(self, claim: Claim) -> None:
         try:

@@ -31,7 +31,12 @@ class Redactor:
     """Takes every secret out of a text, plain, percent-encoded or in base64."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        forms: set[str] = set()
+        self._forms: list[str] = []
+        self.learn(secrets)
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Take these out, too, from now on."""
+        forms = set(self._forms)
         for secret in secrets:
             for part in (secret, *_parts_of_address(secret)):
                 forms |= {part, quote(part, safe=""), quote_plus(part), *_in_base64(part)}

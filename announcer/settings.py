@@ -26,6 +26,9 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from announcer import secretfile
+from announcer.secretfile import SecretFile, Unreadable
+
 Group = TypeVar("Group", bound=BaseModel)
 
 LONGEST = timedelta(hours=720)
@@ -141,10 +144,14 @@ class Environment:
     """The variables, read group by group; `finish` tells every problem at once.
 
     A secret may come from the file that `NAME_FILE` names; one line end at its end is dropped.
+    *contents* has what was read of such a file before, by variable: it is not read again.
     """
 
-    def __init__(self, variables: Mapping[str, str]) -> None:
-        self._variables = variables
+    def __init__(
+        self, variables: Mapping[str, str], contents: Mapping[str, str] | None = None
+    ) -> None:
+        self._variables, self._contents = variables, contents or {}
+        self.files: dict[str, SecretFile] = {}
         self._known: set[str] = set()
         self._prefixes: set[str] = set()
         self.problems: list[str] = []
@@ -249,13 +256,11 @@ class Environment:
             self.problems.append(f"{variable} and {variable}_FILE are both set: keep one")
             return None
         try:
-            content = Path(path).read_text("utf-8-sig").removesuffix("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            self.problems.append(f"{variable}_FILE can not be read ({type(error).__name__})")
+            content = self._contents.get(variable) or secretfile.read(Path(path))
+        except Unreadable as problem:
+            self.problems.append(f"{variable}_FILE {problem}")
             return None
-        if not content.strip():
-            self.problems.append(f"{variable}_FILE names an empty file")
-            return None
+        self.files[variable] = SecretFile(Path(path), content)
         return content
 
 

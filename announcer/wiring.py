@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -24,7 +24,9 @@ from announcer.patrol import Patrol
 from announcer.pictures import Pictures
 from announcer.policy import Rules
 from announcer.quiet import NEVER, Quiet
+from announcer.rotation import Rotation
 from announcer.scheduler import Clock
+from announcer.secretfile import SecretFile
 from announcer.settings import (
     BaseUrl,
     Environment,
@@ -109,16 +111,49 @@ class OwncastServer(BaseModel):
     )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Settings:
-    """Everything that was set, checked. Destinations and channels by name."""
+    """Everything that was set, checked. Destinations and channels by name.
+
+    It is always the current one: who holds it, or its destinations, sees a secret that was changed
+    by `renew`. Ask it anew each time, and keep no copy of a secret.
+    """
 
     service: Service
     rules: Rules
-    channels: Mapping[str, OwncastServer]
-    destinations: Mapping[str, Network]
+    channels: dict[str, OwncastServer]
+    destinations: dict[str, Network]
     warnings: list[str] = field(default_factory=list)
     quiet: Quiet = NEVER
+    files: Mapping[str, SecretFile] = field(default_factory=dict, repr=False)
+    """Those that secrets came from, by variable."""
+    again: "Callable[[Mapping[str, str]], Settings] | None" = field(
+        default=None, repr=False, compare=False
+    )
+    """Reads the same variables with other contents of the files. Raises SettingsError."""
+    redactor: Redactor = field(init=False, repr=False, compare=False)
+    """Knows every secret, the former ones too."""
+
+    def __post_init__(self) -> None:
+        self.redactor = Redactor(self.secrets())
+
+    def renew(self, contents: Mapping[str, str]) -> list[str]:
+        """Put other *contents* of the files to use. The destinations whose secrets have changed.
+
+        Raises SettingsError, and then nothing has changed. The database stays as it is.
+        """
+        if self.again is None:
+            return []
+        fresh = self.again(contents)
+        self.redactor.learn(fresh.secrets())  # before anything can be said of them
+        same = {"database_url": self.service.database_url}
+        self.service = fresh.service.model_copy(update=same)
+        self.channels.update(fresh.channels)
+        changed = [
+            name for name, one in fresh.destinations.items() if one != self.destinations[name]
+        ]
+        self.destinations.update({name: fresh.destinations[name] for name in changed})
+        return changed
 
     def secrets(self) -> list[str]:
         groups = (self.service, *self.channels.values(), *self.destinations.values())
@@ -150,9 +185,11 @@ class Settings:
         ]
 
 
-def read(variables: Mapping[str, str]) -> Settings:
-    """Raises SettingsError with every problem there is."""
-    env = Environment(variables)
+def read(variables: Mapping[str, str], contents: Mapping[str, str] | None = None) -> Settings:
+    """Raises SettingsError with every problem there is. *contents* has what secret files hold, by
+    variable; those that it lacks are read.
+    """
+    env = Environment(variables, contents)
     service = env.group("ANNOUNCER", Service)
     rules = env.group("ANNOUNCER", Rules)
     quiet = env.group("ANNOUNCER", Quiet)
@@ -173,7 +210,16 @@ def read(variables: Mapping[str, str]) -> Settings:
     if service is None or rules is None or quiet is None:
         raise SettingsError(env.problems)
     served = {name: server for name, server in channels.items() if server}
-    return Settings(service, rules, served, destinations, env.warnings, quiet)
+    return Settings(
+        service,
+        rules,
+        served,
+        destinations,
+        env.warnings,
+        quiet,
+        env.files,
+        lambda contents: read(variables, contents),  # whose repr shows nothing
+    )
 
 
 def _servers(env: Environment) -> dict[str, OwncastServer | None]:
@@ -254,12 +300,14 @@ class Parts:
     clock: Clock
     channels: Mapping[str, Channel]
     answers: Answers
+    rotation: Rotation
     patrols: Sequence[Patrol] = ()
     heard: Tally = field(default_factory=Tally)
     """Webhooks by what became of them."""
 
     def start(self) -> None:
         self.outbox.enlist()
+        self.rotation.refresh()  # whoever starts us again has read the files long ago
         self.delivery.reopen_changed()
         self.clock.start()
 
@@ -302,19 +350,32 @@ def assemble(settings: Settings) -> Parts:
         settings.destinations,
         channels,
         composer(settings),
-        redact=Redactor(settings.secrets()),
+        redact=settings.redactor,
         wake=lambda: clock.wake(),
+        refresh=lambda: rotation.refresh(),
         quiet_rules=settings.quiet,
         alerted=settings.service.alerts,
     )
     clock = Clock(delivery.run)
+
+    def take(contents: Mapping[str, str]) -> None:
+        for name in settings.renew(contents):
+            settings.destinations[name].remember_in(DestinationMemory(box, name))
+
+    def then() -> None:
+        delivery.reopen_changed()
+        clock.wake()
+
+    rotation = Rotation(settings.files, take, then)
+    if settings.files:
+        clock.add("secrets", rotation.look)
     manners = {name: manners_of(network) for name, network in settings.destinations.items()}
     intake = Intake(box, settings.rules, settings.audience, manners, clock.wake, settings.quiet)
     patrols = _patrols(settings, intake)
     for patrol in patrols:
         clock.add(f"watch {patrol.channel}", patrol.look)
     answers = Answers(box, composer(settings), channels, settings.destinations, settings.audience)
-    return Parts(settings, box, intake, delivery, clock, channels, answers, patrols)
+    return Parts(settings, box, intake, delivery, clock, channels, answers, rotation, patrols)
 
 
 def _patrols(settings: Settings, intake: Intake) -> list[Patrol]:

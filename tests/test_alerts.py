@@ -199,7 +199,7 @@ def test_e22_x_out_of_credits_pauses_with_a_note_on_the_cost_and_spends_nothing_
     wire.always("POST", "/2/tweets", 201, {"data": {"id": "7", "text": ""}})
     key = next(post.entry.key for post in rows(stage) if post.tries and "/x" in post.entry.key)
     assert stage.box.retry(key, stage.now, stage.now + timedelta(minutes=30))
-    stage.box.reopen("x")
+    stage.box.reopen("x", stage.now)
     works(stage)
     works(stage)
     assert len(wire.asked("/2/tweets")) == 2

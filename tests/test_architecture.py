@@ -31,7 +31,7 @@ FLOORS = (
     {"delivery"},
     {"attempt"},
     {"outcome", "gate"},
-    {"intake", "author", "answers", "scheduler", "migrations", "logs"},
+    {"intake", "author", "answers", "rotation", "scheduler", "migrations", "logs"},
     {"content", "lateness"},
     {"alerts"},
     {"outbox", "wording", "watch", "pictures", "networks", "chat"},
@@ -41,6 +41,7 @@ FLOORS = (
     {"connection", "meaning"},
     {"events", "network"},
     {"settings", "tally", "crashpoints"},
+    {"secretfile"},
 )
 """From the top down. A module imports only from floors below its own."""
 PURE = ("events", "policy", "sightings", "quiet", "badges", "chat", "network")

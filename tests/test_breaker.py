@@ -217,7 +217,7 @@ def test_it_survives_a_restart_and_the_operator_knows_better(act: Act) -> None:
     assert len(network.sent) == 1
     held = stage.box.breakers(stage.now)["harmless"]
     assert (held.until, held.reason) == (NOW + 10 * MINUTE, "429 slow down")
-    stage.box.reopen("harmless")
+    stage.box.reopen("harmless", stage.now)
     assert stage.box.breakers(stage.now) == {}
 
 

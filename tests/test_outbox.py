@@ -233,7 +233,7 @@ def test_a_closed_account_is_remembered_until_it_is_opened_again(box: Outbox) ->
     box.close("fake", "print", "401", NOW)
     box.close("fake", "other print", "403", NOW)
     assert box.closed() == {"fake": ("other print", "403")}
-    box.reopen("fake")
+    box.reopen("fake", NOW)
     assert box.closed() == {}
 
 

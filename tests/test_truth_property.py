@@ -408,7 +408,7 @@ class World:
         self.town.script.clear()
         self.town.closed.clear()
         for name in self.outbox.closed():
-            self.outbox.reopen(name)
+            self.outbox.reopen(name, self.town.now)
         for replica in list(self.replicas):
             self.kill(replica)
         self.later(hours=1)
@@ -630,7 +630,7 @@ class Truth(RuleBasedStateMachine):
     @rule()
     def new_credentials(self) -> None:
         for name in self.world.outbox.closed():
-            self.world.outbox.reopen(name)
+            self.world.outbox.reopen(name, self.world.town.now)
         self.world.town.closed.clear()
 
     @invariant()

@@ -70,6 +70,10 @@ class Town:
         """Without times: the webhooks of a test are to say since when."""
         self.requests: list[str] = []
         self._hangs: set[str] = set()
+        self.token = ""
+        """The only access token that Mastodon takes; empty for any."""
+        self.refused = 0
+        """How many requests came with another one."""
         self._released = threading.Event()
         self._lock = threading.Lock()
         town = self
@@ -168,6 +172,10 @@ class Town:
         with self._lock:
             self.requests.append(f"{asked.method} {asked.path}")
             trouble = self.trouble(asked)
+        sent = asked.headers.get("Authorization")
+        if self.token and asked.path.startswith("/api/v1/") and sent != f"Bearer {self.token}":
+            self.refused += 1
+            return self._say(request, Answer(401, {"error": "The access token is invalid"}))
         replay = self.mastodon.replayed(asked) if network == "mastodon" else None
         if replay:
             return self._say(request, replay)

@@ -6,10 +6,11 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from announcer.network import Repeat
 from announcer.outbox.database import Database
-from announcer.outbox.records import breaker_of, values_of
-from announcer.outbox.schema import breakers, closed, memory, tries
-from announcer.policy import Breaker
+from announcer.outbox.records import breaker_of, entry_of, values_of
+from announcer.outbox.schema import breakers, broadcasts, closed, memory, posts, tries
+from announcer.policy import Breaker, State, reopened
 
 
 class Accounts(Database):
@@ -30,11 +31,26 @@ class Accounts(Database):
         with self.writing("close") as connection:
             shut(connection, destination, (credentials, reason), now.timestamp())
 
-    def reopen(self, destination: str) -> None:
-        """Send there again, and without waiting any more."""
+    def reopen(self, destination: str, now: datetime, repeat: Repeat = Repeat.DOUBLES) -> list[str]:
+        """Send there again, without waiting any more, and what was stopped since it was closed as
+        far as that is still due: the keys. *repeat* is what a second post there does.
+        """
+        stopped = (State.FAILED, State.UNSURE, State.DUE)
         with self.writing("reopen") as connection:
-            connection.execute(sa.delete(closed).where(closed.c.destination == destination))
             hold(connection, destination, None)
+            mine = closed.c.destination == destination
+            since = connection.scalar(sa.select(closed.c.at).where(mine))
+            if since is None:
+                return []
+            connection.execute(sa.delete(closed).where(mine))
+            rows = connection.execute(
+                sa.select(posts, broadcasts.c.stopped.label("over"))
+                .join(broadcasts, broadcasts.c.id == posts.c.broadcast)
+                .where(posts.c.destination == destination, posts.c.changed >= since)
+                .where(posts.c.state.in_(stopped))
+                .order_by(posts.c.key)
+            ).mappings()
+            return [row["key"] for row in rows.all() if _reopen(connection, row, repeat, now)]
 
     def closed(self) -> dict[str, tuple[str, str]]:
         """Closed destinations: the fingerprint of their credentials, and why."""
@@ -63,6 +79,19 @@ def hold(connection: sa.Connection, destination: str, breaker: Breaker | None) -
     if breaker:
         values = values_of(breaker)
         connection.execute(sa.insert(breakers).values(destination=destination, **values))
+
+
+def _reopen(connection: sa.Connection, row: sa.RowMapping, repeat: Repeat, now: datetime) -> bool:
+    """False if it stays as it is, or somebody changed it meanwhile."""
+    before = entry_of(row)
+    after = reopened(before, repeat, now, live=row["over"] is None)
+    if after == before:
+        return False
+    same = sa.and_(
+        posts.c.key == row["key"], posts.c.state == row["state"], posts.c.changed == row["changed"]
+    )
+    new = values_of(after) | {"changed": now.timestamp()}
+    return connection.execute(sa.update(posts).where(same).values(new)).rowcount == 1
 
 
 class DestinationMemory:

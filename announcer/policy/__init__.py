@@ -29,6 +29,7 @@ from announcer.policy.posts import (
     wants_an_end,
 )
 from announcer.policy.tries import (
+    CLOSED,
     LOOK_AGAIN,
     NotLive,
     NotTold,
@@ -42,6 +43,7 @@ from announcer.policy.tries import (
     has_picture,
     next_step,
     postponed,
+    reopened,
     settled,
     wait_for_start,
     wait_for_stream,
@@ -50,6 +52,7 @@ from announcer.policy.tries import (
 
 __all__ = [
     "CHANGE",
+    "CLOSED",
     "FORGOTTEN",
     "LOOK_AGAIN",
     "MERGE",
@@ -82,6 +85,7 @@ __all__ = [
     "next_step",
     "no_sooner",
     "postponed",
+    "reopened",
     "settled",
     "wait_for_start",
     "wait_for_stream",

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from announcer.network import DeliveryError, Gone, Moment, Refused, Repeat, TryLater, Unsure
 from announcer.policy.broadcasts import MERGE, Broadcast, Rules
-from announcer.policy.posts import Entry, State
+from announcer.policy.posts import CHANGE, Entry, State
 
 FIRST_WAIT, LONGEST_WAIT = 2.0, 300.0
 """Seconds: the upper edge of the first wait, doubled with every try up to the second."""
@@ -98,6 +98,10 @@ def wait_for_start(live: Entry | None, now: datetime) -> datetime | None:
     return None
 
 
+CLOSED = "closed until its credentials change"
+"""How the reason of a post begins that waits for that."""
+
+
 def postponed(entry: Entry, reason: str, now: datetime) -> Entry:
     """A change that has to wait, for instance for better credentials, and is no try until then."""
     at = now + timedelta(seconds=LONGEST_WAIT)
@@ -167,6 +171,8 @@ def after_change(entry: Entry, problem: DeliveryError, now: datetime, dice: floa
         case Gone():
             gone = "a person deleted it, so it is left alone"
             return replace(entry, state=State.GONE, shown=None, reason=gone)
+        case Refused(closes=True):
+            return postponed(entry, f"{CLOSED}: {reason}", now)
         case Refused():
             return replace(entry, state=State.FAILED, reason=f"not changed: {reason}")
         case TryLater():
@@ -176,6 +182,28 @@ def after_change(entry: Entry, problem: DeliveryError, now: datetime, dice: floa
     if now + wait > (entry.change_until or entry.until):
         return replace(entry, state=State.FAILED, reason=f"too late to change it: {reason}")
     return replace(entry, state=State.DUE, next_at=now + wait, reason=reason)
+
+
+def reopened(entry: Entry, repeat: Repeat, now: datetime, *, live: bool) -> Entry:
+    """*entry*, which its destination's closing had stopped, now that this is open again: what is
+    still true, and in time, is told by itself. *live* says whether its stream still is.
+    """
+    if entry.state is State.DUE:
+        if entry.shown is None or not entry.reason.startswith(CLOSED):
+            return entry
+        planned = (entry.change_until or entry.until) - CHANGE  # a grace is not cut short
+        return replace(entry, next_at=min(entry.next_at, max(now, planned)))
+    doubtful = entry.doubtful_since is not None
+    told_after = entry.moment in (Moment.ENDED, Moment.ALERT)
+    true = told_after or (live and entry.moment is Moment.LIVE)
+    wanted = true and entry.wanted is entry.moment and entry.shown is None and now <= entry.until
+    stopped = State.UNSURE if doubtful else State.FAILED
+    if entry.state is not stopped or not wanted or (doubtful and repeat is Repeat.DOUBLES):
+        return entry
+    generation = entry.generation + (not doubtful)  # what may be up keeps its key
+    return replace(
+        entry, state=State.DUE, next_at=now, generation=generation, reason="credentials changed"
+    )
 
 
 def _later(entry: Entry, reason: str, wait: timedelta, now: datetime) -> Entry:

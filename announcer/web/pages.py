@@ -61,11 +61,11 @@ class Row:
 
 def blueprint(parts: Parts) -> Blueprint:
     pages = Blueprint("pages", __name__)
-    password = parts.settings.service.admin_password
     guesses, seldom = Guesses(), Seldom(log.warning, "page")
 
     @pages.before_request
     def guard() -> ResponseReturnValue | None:
+        password = parts.settings.service.admin_password  # each time: its file may change
         if password is None:
             if not _on_this_machine():
                 abort(
