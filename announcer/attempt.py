@@ -274,7 +274,7 @@ class Attempts:
             self._refresh()
             if self._destinations.get(claim.entry.destination) is not network:
                 return TryLater("the credentials have changed since")
-        return _redacted(problem, self._redact)
+        return without_secrets(problem, self._redact)
 
     def settle_failure(
         self,
@@ -369,9 +369,12 @@ def _too_late(entry: Entry, breaker: Breaker | None = None) -> str:
     return f"too late: {reason}" if reason else "too late"
 
 
-def _redacted(problem: DeliveryError, redact: Callable[[str], str]) -> DeliveryError:
-    """The same error, sure to hold no secret: its words are a stranger's."""
+def without_secrets(problem: DeliveryError, redact: Callable[[str], str]) -> DeliveryError:
+    """The same error, sure to hold no secret: its words are a stranger's, and what it comes from
+    quotes addresses.
+    """
     problem.args = (redact(str(problem)),)
+    problem.__cause__ = problem.__context__ = None
     return problem
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import sqlite3
 import sys
 from collections import Counter
@@ -53,6 +54,8 @@ def serve() -> None:
         wiring.open_outbox(settings).engine.dispose()
     from announcer.web.server import Server  # gunicorn is of no use to the other commands
 
+    # Of a crash no image of our memory is left on disk: all secrets stand in it.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     Server(settings).run()
 
 
