@@ -30,7 +30,8 @@ def _settings() -> str:
         MADE,
         "Environment variables, or lines of a file `.env` in the folder where Announcer runs; the "
         "environment wins. Durations are written `30s`, `5m`, `1h30m`. Every secret `NAME` may "
-        "come from a file that `NAME_FILE` names. A misspelt variable is an error.",
+        "come from a file that `NAME_FILE` names; when that changes, the new secret is in use "
+        "within seconds (not the address of the database). A misspelt variable is an error.",
         "## The service",
         reference("ANNOUNCER", Service),
         "## When to speak",

@@ -5,6 +5,7 @@ or a program can look (G21). They may stand in the environment, and in requests 
 import json
 import os
 import secrets
+import signal
 import socket
 import sqlite3
 import struct
@@ -32,7 +33,7 @@ from announcer.quiet import Quiet
 from announcer.settings import is_secret, variable_name
 from tests.house import seal
 from tests.running import Service
-from tests.test_process import posts
+from tests.test_process import posts, worker_of
 
 TROUBLES = (
     *("t401", "t403", "t404", "t500", "t503"),
@@ -41,7 +42,7 @@ TROUBLES = (
 """Each is an account of every network. `bug` is one of ours, in the adapter."""
 
 CLUMSY = """
-import faulthandler
+import faulthandler, signal
 from announcer import wire
 from announcer.cli import main
 from announcer.networks import available
@@ -58,10 +59,10 @@ def clumsy(publish):
 wire.READ = 0.5
 for network in available().values():
     network.publish = clumsy(network.publish)
-faulthandler.dump_traceback_later(3)
+faulthandler.register(signal.SIGPROF, all_threads=True)
 main()
 """
-"""The service with a bug in every adapter, less patience, and a report of every thread's stack."""
+"""The service with a bug in every adapter, less patience, and a crash report when asked."""
 
 
 class Street:
@@ -296,9 +297,8 @@ def test_g21_no_secret_leaves_but_to_its_own_network(
         )
         port = {"ANNOUNCER_PORT": str(service.port)}
         key = next(key for name, post in posts(tmp_path).items() if (key := post.entry.key))
-        service.until(
-            lambda: "dump_traceback" in service.log or "Thread 0x" in service.log, "no report"
-        )
+        os.kill(worker_of(service), signal.SIGPROF)
+        service.until(lambda: "most recent call first" in service.log, "no crash report")
         commands: tuple[tuple[str, ...], ...] = (
             *(("check",), ("preview",), ("history",), ("history", "--json"), ("retry", key)),
             *(("simulate", "title"), ("pause",), ("resume",), ("announce",), ("docs", "docs")),
@@ -308,6 +308,9 @@ def test_g21_no_secret_leaves_but_to_its_own_network(
         for words in commands:
             seen[f"announcer {' '.join(words)}"] = run(canaries, tmp_path, *words, **port, **more)
         seen |= {f"face {n}": told for n, told in enumerate(faces(service, canaries))}
+        for ending in ("", "-wal", "-shm", ".lock"):
+            mode = (tmp_path / f"announcer.db{ending}").stat().st_mode
+            assert mode & 0o777 == 0o600, f"others may read announcer.db{ending}"
         seen |= {f"process {n}": told for n, told in enumerate(in_proc(service))}
         seen |= {str(file): file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
     finally:
