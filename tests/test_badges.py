@@ -674,7 +674,8 @@ def test_bluesky_gets_a_live_status_with_the_link_and_the_title(wire: Wire) -> N
     assert put.json == {**NAMED, "validate": True, "record": RECORD}
     [looked] = wire.asked(LIST)
     assert looked.request.url is not None
-    assert looked.request.url.endswith("?repo=did%3Aplc%3Akestrel&collection=app.bsky.actor.status")
+    where = "?repo=did%3Aplc%3Akestrel&collection=app.bsky.actor.status&limit=1"
+    assert looked.request.url.endswith(where)
 
 
 @pytest.mark.parametrize("again", [False, True])
