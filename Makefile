@@ -38,6 +38,7 @@ mutants: .venv/tools ## remove our safeties one at a time: does a test notice?
 .PHONY: bench
 bench: .venv/package ## measure
 	$(BIN)/python bench/run.py
+	$(BIN)/python bench/history.py
 
 .PHONY: torture
 torture: .venv/tools .venv/package ## kill it hundreds of times; ARGS="--seed 7 --kills 2000"

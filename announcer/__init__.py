@@ -34,6 +34,7 @@ so. Read the modules in this order, and you have seen all of it:
     crashpoints        where a test lets the process die, around all that is stored or sent
 
     tally              how often each thing happened since the start
+    housekeeping       throws away what is old
     lateness           what of it was told late, and why, for history
     web                webhook, pages, health; `web.server` is gunicorn with the right settings
     scheduler          the clock: wakes delivery when something is due

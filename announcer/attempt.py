@@ -64,6 +64,8 @@ class Attempts:
         self.finish = self.outcomes.store
 
     def make(self, claim: Claim) -> None:
+        # Whatever comes of it here is no death; until it is stored, the row remembers those before.
+        claim = replace(claim, entry=replace(claim.entry, deaths=0))
         entry, begun = claim.entry, now()
         network = self._destinations.get(entry.destination)
         if network is None:
@@ -303,7 +305,9 @@ class Attempts:
         """A try whose process died. If nothing had left, it is as if it had never begun."""
         entry, left = claim.entry, claim.left
         network = self._destinations.get(entry.destination)
-        if entry.moment is Moment.BADGE:
+        if entry.deaths >= policy.DEADLY:
+            self.finish(claim, policy.set_aside(entry, left))
+        elif entry.moment is Moment.BADGE:
             self.finish(claim, badges.interrupted(entry, left, now()))
         elif left is None or entry.shown is not None:  # and a change is harmless to repeat
             self.finish(claim, replace(entry, state=State.DUE, next_at=now()))

@@ -16,13 +16,13 @@ from typing import NoReturn
 import click
 import structlog
 
-from announcer import crashpoints, reference, rehearsal, wire, wiring
+from announcer import crashpoints, outbox, reference, rehearsal, wire, wiring
 from announcer.content import Channel, thaw
 from announcer.lateness import lateness
 from announcer.logs import configure
 from announcer.migrations import SchemaTooNew
 from announcer.network import DeliveryError, Moment, Network
-from announcer.outbox import BadAddress, StorageError
+from announcer.outbox import BadAddress, StorageError, Unusable
 from announcer.policy import Broadcast
 from announcer.quiet import PAUSED
 from announcer.settings import SettingsError
@@ -51,6 +51,8 @@ def serve() -> None:
     if danger := crashpoints.arm(os.environ):
         structlog.get_logger("announcer.crashpoints").critical("crashpoints", reason=danger)
     with _storage():
+        if not outbox.inspect(settings.service.database_url.get_secret_value()):
+            click.echo("the database is big: looked for damage in a part of it only", err=True)
         wiring.open_outbox(settings).engine.dispose()
     from announcer.web.server import Server  # gunicorn is of no use to the other commands
 
@@ -223,6 +225,25 @@ def history(broadcasts: int, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Write over FILE if it is there.")
+def backup(file: Path, force: bool) -> None:
+    """Copy the database to FILE while the service runs."""
+    settings = _settings()
+    url = settings.service.database_url.get_secret_value()
+    try:
+        size = outbox.backup(url, file, force=force)
+    except BadAddress:
+        _stop(["ANNOUNCER_DATABASE_URL can not be used: write it like sqlite:///announcer.db"])
+    except Unusable as problem:
+        _stop([f"not copied: {problem}"])
+    except (sqlite3.Error, OSError) as problem:
+        reason = problem.strerror if isinstance(problem, OSError) else str(problem)
+        raise click.ClickException(f"{file} can not be written: {reason}") from None
+    click.echo(f"{file}: {size / 1e6:.1f} MB, looked through and found sound")
+
+
+@main.command()
 @click.argument("key")
 def retry(key: str) -> None:
     """Send the post KEY again, as `announcer history` names it."""
@@ -359,7 +380,7 @@ def _storage() -> Iterator[None]:
     """Around everything that opens the database."""
     try:
         yield
-    except (StorageError, SchemaTooNew, OSError, ImportError) as problem:
+    except (StorageError, SchemaTooNew, Unusable, OSError, ImportError) as problem:
         reason = _why(problem)
         raise click.ClickException(f"ANNOUNCER_DATABASE_URL can not be used: {reason}") from None
 
@@ -367,7 +388,7 @@ def _storage() -> Iterator[None]:
 def _why(problem: Exception) -> str:
     """In the database's own words where they quote neither its address nor a statement."""
     match problem:
-        case SchemaTooNew():
+        case SchemaTooNew() | Unusable():
             return str(problem)
         case ImportError():
             return f"the library for it is not installed ({problem.name})"

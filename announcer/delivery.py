@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
@@ -21,7 +22,7 @@ from announcer.attempt import Attempts, fingerprint
 from announcer.author import Author
 from announcer.content import Channel, Composer
 from announcer.network import Network
-from announcer.outbox import Claim, Outbox, StorageError
+from announcer.outbox import CLOCK_SET, Claim, Outbox, StorageError
 from announcer.policy import Rules, State
 from announcer.quiet import NEVER, Quiet
 
@@ -66,8 +67,12 @@ class Delivery:
 
         Returns before the networks have answered. Raises StorageError.
         """
-        if self._stopping:
+        now = attempt.now()
+        if self._stopping or now < CLOCK_SET:
             return None
+        if moved := self._outbox.set_right(now):
+            reason = "the clock was set: what is under way is due as if it had come now"
+            log.warning("clock", posts=moved, reason=reason)
         for claim in self._outbox.abandoned(self.owner, attempt.now()):
             with self._lock:
                 ours = self._in_flight[claim.entry.key] > 0
@@ -94,10 +99,13 @@ class Delivery:
         """Start nothing more and wait up to *patience* seconds for what is on its way. False if
         something still is: its row says `sending`, and the next start finds out.
         """
+        deadline = time.monotonic() + patience
         with self._lock:
             self._stopping = self.attempts.outcomes.stopping = True
         self._pool.shutdown(wait=False, cancel_futures=False)
-        deadline = time.monotonic() + patience
+        if self._in_flight.total():
+            with suppress(StorageError):  # a death too many is counted then
+                self._outbox.excuse(self.owner)
         while self._in_flight.total() and time.monotonic() < deadline:
             time.sleep(0.02)
         return not self._in_flight.total()

@@ -24,6 +24,10 @@ call that comes in that moment would be dropped, and wait for the safety net.
 """
 STUCK = 30.0
 """Seconds without a finished look after which the clock does not count as ticking."""
+SET_BACK = 2.0
+"""Seconds that the clock on the wall may lose before everything is called anew: APScheduler waits
+for a time of that clock, and would wait for as long as it was set back.
+"""
 AFTER_A_BUG = timedelta(minutes=1)
 """Until a round that broke is made again."""
 
@@ -40,6 +44,7 @@ class Clock:
         self._ticked = time.monotonic()
         self._adding = threading.Lock()
         self._stopped = False
+        self._ended = threading.Event()
 
     def add(self, name: str, work: Callable[[], datetime]) -> None:
         """From the start on, also call *work*, each time at the time that it asked for, in a thread
@@ -48,12 +53,26 @@ class Clock:
         self._rounds[name] = work
 
     def start(self) -> None:
-        self._scheduler.add_job(
-            self.tick, "interval", seconds=SAFETY_NET, coalesce=True, misfire_grace_time=None
-        )
         if self._rounds:
             self._scheduler.add_executor(ThreadPoolExecutor(len(self._rounds)), "rounds")
         self._scheduler.start()
+        self.restart()
+        threading.Thread(target=self._guard, name="clock", daemon=True).start()
+
+    def restart(self) -> None:
+        """Call everything now, and the outbox every few seconds from now on."""
+        with self._adding:
+            if self._stopped:
+                return
+            self._scheduler.add_job(
+                self.tick,
+                "interval",
+                seconds=SAFETY_NET,
+                id="safety net",
+                replace_existing=True,
+                coalesce=True,
+                misfire_grace_time=None,
+            )
         self.wake()
         for name in self._rounds:
             self._at(datetime.now(UTC), f"round {name}", self._round, name)
@@ -65,6 +84,7 @@ class Clock:
 
     def stop(self) -> None:
         """No further look. Returns at once."""
+        self._ended.set()
         with self._adding:
             self._stopped = True
             self._scheduler.remove_all_jobs()  # it would stumble over one that is due just now
@@ -90,6 +110,15 @@ class Clock:
                 return
             finally:
                 self._working.release()
+
+    def _guard(self) -> None:
+        """By the one clock that nobody sets."""
+        ahead = time.time() - time.monotonic()
+        while not self._ended.wait(SAFETY_NET):
+            before, ahead = ahead, time.time() - time.monotonic()
+            if ahead < before - SET_BACK:
+                log.warning("clock", reason=f"it was set back by {before - ahead:.0f} s")
+                self.restart()
 
     def _round(self, name: str) -> None:
         again = datetime.now(UTC) + AFTER_A_BUG

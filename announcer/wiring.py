@@ -4,17 +4,20 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+import structlog
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from announcer import migrations, outbox, wire
 from announcer.answers import Answers
 from announcer.attempt import manners_of
 from announcer.content import Channel, Composer
 from announcer.delivery import Delivery
+from announcer.housekeeping import Housekeeping
 from announcer.intake import Intake
 from announcer.logs import Redactor
 from announcer.network import Network
@@ -41,6 +44,9 @@ from announcer.tally import Tally
 from announcer.watch import Watch
 from announcer.wording import Templates
 
+log = structlog.get_logger("announcer.wiring")
+
+NEW = "begun empty: if you expected your history, check the volume and ANNOUNCER_DATABASE_URL"
 DEFAULT = "default"
 """The channel of the unnamed Owncast server."""
 TOKEN = re.compile(r"[A-Za-z0-9_-]{16,}")
@@ -79,10 +85,23 @@ class Service(BaseModel):
         "Proxy for everything that is sent out; the usual proxy variables are not read.",
         default=None,
     )
+    keep_days: int = Field(
+        default=365,
+        ge=0,
+        description="Days after which a broadcast and its posts are forgotten, if nothing of them "
+        "is open any more: 2 or more, or `0` for never.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = setting(
         "`debug`, `info`, `warning` or `error`.", default="info"
     )
     log_format: Literal["console", "json"] = setting("`console` or `json`.", default="console")
+
+    @field_validator("keep_days")
+    @classmethod
+    def _a_day_is_too_short(cls, days: int) -> int:
+        if days == 1:
+            raise ValueError("must be 2 or more, or 0 for never")
+        return days
 
 
 class OwncastServer(BaseModel):
@@ -301,6 +320,7 @@ class Parts:
     channels: Mapping[str, Channel]
     answers: Answers
     rotation: Rotation
+    housekeeping: Housekeeping
     patrols: Sequence[Patrol] = ()
     heard: Tally = field(default_factory=Tally)
     """Webhooks by what became of them."""
@@ -316,6 +336,7 @@ class Parts:
         deadline = time.monotonic() + patience
         self.clock.stop()
         self.answers.stop()
+        self.housekeeping.stop()
         for patrol in self.patrols:
             patrol.stop(max(0.0, deadline - time.monotonic()))
         return self.delivery.stop(max(0.0, deadline - time.monotonic()))
@@ -326,9 +347,12 @@ def composer(settings: Settings) -> Composer:
 
 
 def open_outbox(settings: Settings) -> Outbox:
-    """The database, brought to the schema of this version. Raises StorageError, SchemaTooNew."""
+    """The database, brought to the schema of this version. Raises StorageError, Unusable,
+    SchemaTooNew.
+    """
     engine = outbox.connect(settings.service.database_url.get_secret_value())
-    migrations.upgrade(engine)
+    if migrations.upgrade(engine):
+        log.warning("database", outcome="new", reason=NEW)
     return Outbox(engine)
 
 
@@ -374,8 +398,13 @@ def assemble(settings: Settings) -> Parts:
     patrols = _patrols(settings, intake)
     for patrol in patrols:
         clock.add(f"watch {patrol.channel}", patrol.look)
+    days = settings.service.keep_days
+    housekeeping = Housekeeping(box, delivery.owner, timedelta(days=days) if days else None)
+    clock.add("housekeeping", housekeeping.round)
     answers = Answers(box, composer(settings), channels, settings.destinations, settings.audience)
-    return Parts(settings, box, intake, delivery, clock, channels, answers, rotation, patrols)
+    return Parts(
+        settings, box, intake, delivery, clock, channels, answers, rotation, housekeeping, patrols
+    )
 
 
 def _patrols(settings: Settings, intake: Intake) -> list[Patrol]:

@@ -6,6 +6,7 @@ Five destinations, two posts of each broadcast there, as many tries and two even
 broadcast; SQLite on this machine's disk with full sync. Prints figures and judges nothing.
 """
 
+import logging
 import sqlite3
 import sys
 import tempfile
@@ -15,12 +16,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from announcer import migrations, outbox, policy
 from announcer.events import Event, Kind
 from announcer.intake import Intake
-from announcer.network import Moment, Receipt
+from announcer.network import Receipt
 from announcer.outbox import Outbox, Try
 from announcer.policy import Ending, Manners, Rules
 
@@ -30,7 +33,8 @@ CONTENT = (
     '{"text": "Kestrel Workshop is live: Fitting a dovetail drawer\\nhttps://live.example.org", '
     '"language": "", "template": "live.1.txt", "mood": "live"}'
 )
-ROUNDS = 200
+ROUNDS = 100
+DAY = timedelta(days=1)
 
 
 def fill(file: Path, posts: int, newest: datetime) -> None:
@@ -59,9 +63,9 @@ def fill(file: Path, posts: int, newest: datetime) -> None:
         database.executemany(
             "INSERT INTO posts (key, broadcast, channel, moment, destination, state, wanted, shown,"
             " next_at, until, tries, generation, edition, hush, reason, content, receipt,"
-            " lease_until, changed)"
+            " lease_until, changed, deaths)"
             " VALUES (?, ?, 'default', ?, ?, 'settled', ?, ?, ?, ?, 1, 0, 0, '', '', ?,"
-            ' \'{"id": "7", "url": "https://social.example/7", "extra": {}}\', 0, ?)',
+            ' \'{"id": "7", "url": "https://social.example/7", "extra": {}}\', 0, ?, 0)',
             (
                 (key, f"b{n}", moment, name, moment, moment, at, at + 1800, CONTENT, at)
                 for n, moment, name, key, at in _posts(shows, first)
@@ -105,39 +109,43 @@ class Bench:
         """Milliseconds of every round, by what was done."""
         took: dict[str, list[float]] = {}
 
-        def timed(what: str, work: Callable[[], Any]) -> Any:
+        def timed(what: str, work: Callable[..., Any], *args: Any) -> Any:
             begun = time.perf_counter()
-            result = work()
+            result = work(*args)
             took.setdefault(what, []).append((time.perf_counter() - begun) * 1000)
             return result
 
+        box, what = self.box, Try(self.now, 0.3, "publish", "delivered", "")
+        receipt = Receipt("7", "https://social.example/7")
         for n in range(ROUNDS):
             self.now += timedelta(seconds=61)
             for kind in (Kind.STARTED, Kind.STOPPED):
                 event = Event(f"{kind}-new-{n}", "default", kind, self.now, self.now, self.now)
-                timed(f"webhook: {kind}", lambda event=event: self.intake.take(event, self.now))
+                timed(f"webhook: {kind}", self.intake.take, event, self.now)
+                timed("next_due", box.next_due)
                 if kind is Kind.STARTED:
-                    timed("next_due", self.box.next_due)
-                    claims = timed("claim of five", lambda: self.box.claim("me", self.now, 100))
+                    claims = timed("claim of five", box.claim, "me", self.now, 100)
                     assert len(claims) == len(DESTINATIONS)
                     for claim in claims:
-                        timed("freeze", lambda c=claim: self.box.freeze(c, CONTENT, self.now))
-                        what = Try(self.now, 0.3, "publish", "delivered", "")
+                        timed("freeze", box.freeze, claim, CONTENT, self.now)
                         told = policy.settled(claim.entry)
-                        receipt = Receipt("7", "https://social.example/7")
-                        timed(
-                            "store",
-                            lambda c=claim, t=told: self.box.store(c, t, self.now, what, receipt),
-                        )
-                    timed("nothing to claim", lambda: self.box.claim("me", self.now, 100))
-                    timed("nothing abandoned", lambda: self.box.abandoned("me", self.now))
-                    day = self.now - timedelta(days=1)
-                    timed("budget of a day", lambda: self.box.published_since("x", day))
-                    timed("page: history of 50", lambda: self.box.history(50))
-                    assert claims[0].entry.moment is Moment.LIVE
-            for claim in self.box.claim("me", self.now + timedelta(minutes=6), 100):
-                self.box.store(claim, policy.changed(claim.entry), self.now, None, None)
+                        timed("store", box.store, claim, told, self.now, what, receipt)
+                    timed("nothing to claim", box.claim, "me", self.now, 100)
+                    timed("nothing abandoned", box.abandoned, "me", self.now)
+                    timed("clock set right", box.set_right, self.now)
+                    timed("budget of a day", box.published_since, "x", self.now - DAY)
+                    timed("page: history of 50", box.history, 50)
+            for claim in box.claim("me", self.now + timedelta(minutes=6), 100):
+                box.store(claim, policy.changed(claim.entry), self.now, None, None)
+        for _ in range(20):
+            timed("retention: one batch", box.forget_broadcasts, self.now, timedelta(days=2), None)
+        timed("look for damage", outbox.inspect, str(box.engine.url))
+        timed("start: schema and leases", self._start)
         return took
+
+    def _start(self) -> None:
+        migrations.upgrade(self.box.engine)
+        self.box.enlist()
 
 
 def quantile(values: list[float], part: float) -> float:
@@ -145,6 +153,7 @@ def quantile(values: list[float], part: float) -> float:
 
 
 def main() -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     posts = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     with tempfile.TemporaryDirectory(dir=".") as folder:
         figures = []
@@ -154,7 +163,9 @@ def main() -> None:
             if number:
                 begun = time.perf_counter()
                 fill(file, number, datetime.now(UTC))
-                print(f"filled in {time.perf_counter() - begun:.0f} s: {file.stat().st_size >> 20} MB")
+                print(
+                    f"filled in {time.perf_counter() - begun:.0f} s: {file.stat().st_size >> 20} MB"
+                )
             figures.append(Bench(file).run())
         empty, full = figures
         print(f"{'ms':24} {'empty: p50':>12} {'p99':>8} {f'{posts:,}: p50':>18} {'p99':>8}")

@@ -31,7 +31,7 @@ FLOORS = (
     {"delivery"},
     {"attempt"},
     {"outcome", "gate"},
-    {"intake", "author", "answers", "rotation", "scheduler", "migrations", "logs"},
+    {"intake", "author", "answers", "housekeeping", "rotation", "scheduler", "migrations", "logs"},
     {"content", "lateness"},
     {"alerts"},
     {"outbox", "wording", "watch", "pictures", "networks", "chat"},

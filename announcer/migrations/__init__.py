@@ -11,15 +11,16 @@ class SchemaTooNew(Exception):
     """The database was made by a newer Announcer. str() says which schema it has."""
 
 
-def upgrade(engine: sa.Engine) -> None:
-    """Bring the database to HEAD, in one transaction. Raises SchemaTooNew or StorageError.
+def upgrade(engine: sa.Engine) -> bool:
+    """Bring the database to HEAD, in one transaction. Whether there was none before. Raises
+    SchemaTooNew or StorageError.
 
     Alembic is loaded only if there is something to do: it is a third of the time to start.
     """
     with engine.begin() as connection:
         found = _found(connection)
         if found == HEAD:
-            return
+            return False
         if found is not None and found not in _known():
             raise SchemaTooNew(
                 f"the database has schema {found}, this version knows up to {HEAD}: "
@@ -32,6 +33,7 @@ def upgrade(engine: sa.Engine) -> None:
         config.set_main_option("script_location", str(Path(__file__).parent))
         config.attributes["connection"] = connection
         command.upgrade(config, HEAD)
+    return found is None
 
 
 def _found(connection: sa.Connection) -> str | None:

@@ -3,34 +3,43 @@
 SQLite or PostgreSQL, through SQLAlchemy Core. `schema` has the tables, `database` the connections,
 `records` what a row means; `arrivals` is intake's side, `claims` delivery's,
 `accounts` what is kept of a destination, `duties` what one replica does for all, `desk` the
-operator's side.
+operator's side, `files` a SQLite file as a file, `upkeep`
+what is forgotten.
 """
 
 from announcer.outbox.accounts import Accounts, DestinationMemory
 from announcer.outbox.arrivals import Arrivals, Transaction
 from announcer.outbox.claims import LEASE, Claims
-from announcer.outbox.database import BadAddress, StorageError, connect
+from announcer.outbox.database import BadAddress, StorageError, Unusable, connect
 from announcer.outbox.desk import Desk
 from announcer.outbox.duties import Duties
+from announcer.outbox.files import Files, backup, file_of, inspect
 from announcer.outbox.records import Claim, Consequences, Shown, Try
 from announcer.outbox.schema import HEAD, schema
+from announcer.outbox.upkeep import CLOCK_SET, Mark, Upkeep
 
 __all__ = [
+    "CLOCK_SET",
     "HEAD",
     "LEASE",
     "BadAddress",
     "Claim",
     "Consequences",
     "DestinationMemory",
+    "Mark",
     "Outbox",
     "Shown",
     "StorageError",
     "Transaction",
     "Try",
+    "Unusable",
+    "backup",
     "connect",
+    "file_of",
+    "inspect",
     "schema",
 ]
 
 
-class Outbox(Arrivals, Claims, Accounts, Duties, Desk):
+class Outbox(Arrivals, Claims, Accounts, Duties, Desk, Files, Upkeep):
     """The one door to the database. Every method is one transaction, but for `transaction`."""

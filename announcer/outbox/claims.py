@@ -24,7 +24,7 @@ from announcer.outbox.records import (
     when,
 )
 from announcer.outbox.schema import breakers, broadcasts, closed, pictures, posts, tries
-from announcer.policy import Entry, Hush, State
+from announcer.policy import SUSPECT, Entry, Hush, State
 
 LEASE = timedelta(minutes=5)
 """How long a try may be on its way: more than all time limits of one try together."""
@@ -43,7 +43,8 @@ class Claims(Database):
     def claim(self, owner: str, now: datetime, limit: int) -> list[Claim]:
         """Posts that are due, at most one for each destination, and none where one is on its way.
         A badge lets every post go first. Where nothing may be sent yet, only what is to be given
-        up.
+        up. Of those that may have killed the process, one at a time: whichever did is known then,
+        and the others get through.
 
         They are `sending` from now on, and ours for LEASE.
         """
@@ -54,10 +55,23 @@ class Claims(Database):
             other.c.destination == due.c.destination,
             _turn(other) < _turn(due),
         )
+        suspected = sa.select(other.c.key).where(
+            other.c.deaths >= SUSPECT,
+            sa.or_(
+                other.c.state == State.SENDING,
+                sa.and_(
+                    other.c.state == State.DUE,
+                    other.c.next_at <= now.timestamp(),
+                    other.c.destination.not_in(sending),
+                    _turn(other) < _turn(due),
+                ),
+            ),
+        )
+        alone = sa.or_(due.c.deaths < SUSPECT, ~suspected.exists())
         first = (
             sa.select(due.c.key)
             .where(_ready(due, now.timestamp()))
-            .where(due.c.destination.not_in(sending), ~earlier.exists())
+            .where(due.c.destination.not_in(sending), ~earlier.exists(), alone)
             .order_by(due.c.next_at)
             .limit(limit)
             .with_for_update(skip_locked=True)
@@ -72,6 +86,7 @@ class Claims(Database):
                 lease_until=(now + LEASE).timestamp(),
                 left_at=None,
                 tries=posts.c.tries + 1,
+                changed=now.timestamp(),
             )
             .returning(posts)
         )
@@ -79,19 +94,35 @@ class Claims(Database):
             return _claims(connection, connection.execute(statement).mappings().all())
 
     def abandoned(self, owner: str, now: datetime) -> list[Claim]:
-        """Posts whose lease ran out, now claimed by *owner*."""
+        """Posts whose lease ran out, now claimed by *owner*. That their owner died is stored before
+        anything is made of it, lest one of them kill every process in turn.
+        """
         late = sa.and_(posts.c.state == State.SENDING, posts.c.lease_until < now.timestamp())
         statement = (
             sa.update(posts)
             .where(late)
-            .values(owner=owner, lease_until=(now + LEASE).timestamp())
-            .returning(posts)
+            .values(
+                owner=owner,
+                lease_until=(now + LEASE).timestamp(),
+                changed=now.timestamp(),
+                deaths=posts.c.deaths + sa.case((posts.c.owner == owner, 0), else_=1),
+            )
+            .returning(posts.c.key)
         )
         with self.reading() as connection:
             if connection.execute(sa.select(posts.c.key).where(late).limit(1)).first() is None:
                 return []
         with self.writing("takeover") as connection:
-            return _claims(connection, connection.execute(statement).mappings().all())
+            keys = connection.scalars(statement).all()
+        with self.reading() as connection:
+            mine = sa.select(posts).where(posts.c.key.in_(keys), posts.c.owner == owner)
+            return _claims(connection, connection.execute(mine).mappings().all())
+
+    def excuse(self, owner: str) -> None:
+        """*owner* stops, as it was told: whatever it is still at then did not kill it."""
+        its = sa.and_(posts.c.state == State.SENDING, posts.c.owner == owner)
+        with self.writing("excuse") as connection:
+            connection.execute(sa.update(posts).where(its).values(deaths=posts.c.deaths - 1))
 
     def freeze(
         self,
@@ -109,6 +140,7 @@ class Claims(Database):
             self._keep(picture, left)
         values: dict[str, Any] = {
             "left_at": left.timestamp(),
+            "changed": left.timestamp(),
             "lease_until": (left + LEASE).timestamp(),
         }
         if content is not None:
@@ -163,6 +195,7 @@ class Claims(Database):
             "patient_until": epoch(entry.patient_until),
             "hush": entry.hush,
             "reason": entry.reason,
+            "deaths": entry.deaths,
             "owner": None,
             "lease_until": 0,
             "changed": now.timestamp(),
@@ -238,9 +271,15 @@ class Claims(Database):
         return [(entry_of(row), receipt_of(row)) for row in rows]
 
     def next_due(self) -> datetime | None:
-        """When the next post can be claimed, or the next lease ends; None if nothing waits."""
+        """When the next post can be claimed, or the next lease ends; None if nothing waits. Not for
+        those that go one at a time: they come when one is done.
+        """
         sending = sa.select(posts.c.destination).where(posts.c.state == State.SENDING)
-        waiting = sa.and_(posts.c.state == State.DUE, posts.c.destination.not_in(sending))
+        waiting = sa.and_(
+            posts.c.state == State.DUE,
+            posts.c.destination.not_in(sending),
+            posts.c.deaths < SUSPECT,
+        )
         due = sa.select(sa.func.min(posts.c.next_at)).where(
             waiting, posts.c.destination.not_in(sa.select(breakers.c.destination))
         )

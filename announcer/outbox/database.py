@@ -1,8 +1,10 @@
 """The database itself: SQLite (WAL, full sync, `BEGIN IMMEDIATE`) or PostgreSQL."""
 
+import errno
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -16,8 +18,18 @@ from announcer import crashpoints
 from announcer.outbox.schema import memory, posts
 from announcer.policy import State
 
-PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000", "foreign_keys=ON")
-"""SQLite: full sync, for in WAL `NORMAL` may lose what was acknowledged; wait 10 s for a writer."""
+PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "busy_timeout=10000",
+    "foreign_keys=ON",
+    "journal_size_limit=4194304",
+)
+"""SQLite: full sync, for in WAL `NORMAL` may lose what was acknowledged; wait 10 s for a writer;
+what was written ahead takes 4 MB again once whoever read for long is done.
+"""
+PROOF = 20.0
+"""Seconds between two probes that write, as long as all writing succeeds: it spares the disk."""
 TURN = 10.0
 """Seconds to wait for writers of this process, too: or a lock that lasts would hold up the crowd
 before it one after another, each for 10 s, and every thread of the server with them.
@@ -29,17 +41,20 @@ BadAddress = sa.exc.ArgumentError
 """A StorageError, too: this can not be the address of a database."""
 
 
+class Unusable(Exception):
+    """The database can not be used as it is. str() says why and what helps."""
+
+
 def connect(url: str) -> sa.Engine:
     """An engine for *url*. A SQLite file is made readable by its owner only: it holds what we
-    know of accounts. Raises StorageError or OSError if the place can not be used.
+    know of accounts. Raises StorageError, Unusable or OSError if the place can not be used.
     """
     address = sa.make_url(url)
     if address.get_backend_name() != "sqlite":
         return sa.create_engine(address, pool_pre_ping=True, pool_size=8, max_overflow=40)
     if not address.database or address.database == ":memory:":
         raise BadAddress("what is promised must survive the process")
-    Path(address.database).parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(address.database, os.O_RDWR | os.O_CREAT, 0o600))
+    _claim_place(Path(address.database))
     engine = sa.create_engine(address, pool_size=8, max_overflow=40)
 
     @sa.event.listens_for(engine, "connect")
@@ -57,6 +72,32 @@ def connect(url: str) -> sa.Engine:
     return engine
 
 
+def _claim_place(file: Path) -> None:
+    """Make an empty file if there is none. SQLite needs to write beside it, too."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as problem:
+        if problem.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise Unusable(_needed(file, problem.strerror or "")) from None
+    if not os.access(file.parent, os.W_OK | os.X_OK):
+        raise Unusable(_needed(file, "its folder is not writable"))
+
+
+def _needed(file: Path, why: str) -> str:
+    """Who may write there, and who wants to."""
+    found = [path for path in (file, *file.parents) if os.path.lexists(path)]
+    whose = ""
+    if found and os.access(found[0].parent, os.X_OK):
+        about = found[0].stat()
+        whose = f" ({found[0]} belongs to user {about.st_uid}, mode {about.st_mode & 0o777:03o})"
+    return (
+        f"{why}{whose}. User {os.geteuid()}, who runs this, must be able to write the file and its "
+        "folder; no read-only file system will do"
+    )
+
+
 def insert(table: sa.Table, dialect: str) -> sqlite.Insert | postgresql.Insert:
     """One that knows what to do about a row that is there already."""
     return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
@@ -70,6 +111,7 @@ class Database:
         self._reader = engine.execution_options(reading=True)
         # SQLite lets its writers sleep in turns that grow to 100 ms: here they queue instead.
         self._turn = threading.Lock() if engine.dialect.name == "sqlite" else None
+        self._proved = float("-inf")
 
     def reading(self) -> AbstractContextManager[sa.Connection]:
         """A transaction that only reads, and waits for no writer."""
@@ -87,6 +129,9 @@ class Database:
                 yield connection
                 crashpoints.here("before commit", what)
             crashpoints.here("committed", what)
+        except StorageError:
+            self._proved = float("-inf")
+            raise
         finally:
             if self._turn:
                 self._turn.release()
@@ -116,6 +161,16 @@ class Database:
             )
 
     def prove_writable(self) -> None:
-        """Raises StorageError if nothing can be stored now."""
+        """Raises StorageError if nothing can be stored now. After a failure, and now and then, it
+        does store something: a disk can be full though its database is not locked.
+        """
+        values = {"value": f"{time.time():.0f}"}
+        proof = insert(memory, self.engine.dialect.name)
+        proof = proof.values(destination="", name="proof", **values)
         with self.writing("proof") as connection:
-            connection.execute(sa.update(memory).where(sa.false()).values(value=""))
+            if time.monotonic() - self._proved < PROOF:
+                connection.execute(sa.update(memory).where(sa.false()).values(value=""))
+                return
+            key = ["destination", "name"]
+            connection.execute(proof.on_conflict_do_update(index_elements=key, set_=values))
+        self._proved = time.monotonic()

@@ -38,6 +38,7 @@ class Desk(Database):
                 until=until.timestamp(),
                 change_until=until.timestamp(),
                 doubtful_since=None,
+                deaths=0,
                 generation=posts.c.generation + 1,
                 hush=Hush.OVERRULED,
                 reason="tried again by hand",
@@ -115,7 +116,8 @@ class Desk(Database):
 
     def history(self, limit: int) -> list[tuple[Broadcast, list[Shown]]]:
         """The newest broadcasts, each with its posts and their tries."""
-        newest = sa.select(broadcasts).order_by(broadcasts.c.began.desc()).limit(limit)
+        order = broadcasts.c.began.desc(), broadcasts.c.id.desc()
+        newest = sa.select(broadcasts).order_by(*order).limit(limit)
         with self.reading() as connection:
             shows = [broadcast_of(row) for row in connection.execute(newest).mappings()]
             ids = [show.id for show in shows]

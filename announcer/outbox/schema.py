@@ -20,6 +20,7 @@ events = sa.Table(
     sa.Column("because", sa.Text, nullable=False),
     sa.Column("broadcast", sa.String(60)),
     sa.Index("events_by_time", "channel", "kind", "at"),
+    sa.Index("events_by_age", "at"),
 )
 broadcasts = sa.Table(
     "broadcasts",
@@ -38,6 +39,7 @@ broadcasts = sa.Table(
     sa.Column("summary", sa.Text, nullable=False),
     sa.Column("peak_viewers", sa.Integer),
     sa.Index("broadcasts_by_time", "channel", "began"),
+    sa.Index("broadcasts_by_age", "began", "id"),
 )
 posts = sa.Table(
     "posts",
@@ -66,9 +68,17 @@ posts = sa.Table(
     sa.Column("owner", sa.String(60)),
     sa.Column("lease_until", sa.Double, nullable=False),
     sa.Column("left_at", sa.Double),
+    sa.Column("deaths", sa.Integer, nullable=False),
     sa.Column("changed", sa.Double, nullable=False),
     sa.Index("posts_by_broadcast", "broadcast"),
-    sa.Index("posts_by_destination", "destination", "changed"),
+    # For what was said there last. Partial, too, lest SQLite search it for what is due there.
+    sa.Index(
+        "posts_by_destination",
+        "destination",
+        "changed",
+        sqlite_where=sa.text("content IS NOT NULL"),
+        postgresql_where=sa.text("content IS NOT NULL"),
+    ),
     # Small, however long the history: only what is under way.
     sa.Index(
         "posts_due",

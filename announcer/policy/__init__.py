@@ -3,7 +3,8 @@
 Pure: `now`, the past and the rules come in, a decision with its reason goes out. Times named
 *stamp* or *connected* are Owncast's clock and only put its events in order; all others are ours.
 `broadcasts` judges events, `posts` what becomes of each post then, `tries` the next step of one,
-`breaker` when a whole destination is left alone.
+`breaker` when a whole destination is left alone, `retention` what may be
+forgotten.
 """
 
 from announcer.policy.breaker import TRIP, Breaker, breaker_after, no_sooner
@@ -28,9 +29,12 @@ from announcer.policy.posts import (
     follow,
     wants_an_end,
 )
+from announcer.policy.retention import EVENTS_KEPT, PICTURES_KEPT, forgettable
 from announcer.policy.tries import (
     CLOSED,
+    DEADLY,
     LOOK_AGAIN,
+    SUSPECT,
     NotLive,
     NotTold,
     Sight,
@@ -44,6 +48,7 @@ from announcer.policy.tries import (
     next_step,
     postponed,
     reopened,
+    set_aside,
     settled,
     wait_for_start,
     wait_for_stream,
@@ -53,10 +58,14 @@ from announcer.policy.tries import (
 __all__ = [
     "CHANGE",
     "CLOSED",
+    "DEADLY",
+    "EVENTS_KEPT",
     "FORGOTTEN",
     "LOOK_AGAIN",
     "MERGE",
+    "PICTURES_KEPT",
     "REORDERED",
+    "SUSPECT",
     "TRIP",
     "Breaker",
     "Broadcast",
@@ -81,11 +90,13 @@ __all__ = [
     "entry_for",
     "failed",
     "follow",
+    "forgettable",
     "has_picture",
     "next_step",
     "no_sooner",
     "postponed",
     "reopened",
+    "set_aside",
     "settled",
     "wait_for_start",
     "wait_for_stream",

@@ -45,7 +45,8 @@ class Entry:
     again after it was taken away. *until* is when to give up telling it, *change_until* when to
     give up changing it. *change_at* is for a change that came while a try was on its way or in
     doubt: what to do about it is known only when that is settled. *patient_until* is how long it
-    waits at most for the posts that it names.
+    waits at most for the posts that it names. *deaths* counts how often in a row the process died
+    while it was tried.
     """
 
     key: str
@@ -67,6 +68,7 @@ class Entry:
     patient_until: datetime | None = None
     hush: Hush = Hush.NONE
     reason: str = ""
+    deaths: int = 0
 
 
 class Ending(StrEnum):

@@ -11,6 +11,11 @@ from announcer.policy.posts import CHANGE, Entry, State
 FIRST_WAIT, LONGEST_WAIT = 2.0, 300.0
 """Seconds: the upper edge of the first wait, doubled with every try up to the second."""
 
+SUSPECT, DEADLY = 2, 3
+"""After so many deaths of the process in a row a post is tried by itself; after so many, no more.
+The first may be anybody's fault: a kill, a power cut, or a post beside it.
+"""
+
 
 class Step(StrEnum):
     """What delivery is to do with a post that is due."""
@@ -131,6 +136,18 @@ def failed(entry: Entry, reason: str) -> Entry:
     if entry.doubtful_since is not None:
         return replace(entry, state=State.UNSURE, reason=f"may be posted, look first: {reason}")
     return replace(entry, state=State.FAILED, reason=reason)
+
+
+def set_aside(entry: Entry, left: datetime | None) -> Entry:
+    """A post with which the process died again and again, the last time after it *left*, if it did:
+    it is not tried any more, so that all others are.
+    """
+    reason = f"set aside: the service died {entry.deaths} times in a row while trying it"
+    if entry.moment is Moment.AGAIN:
+        return replace(entry, state=State.WITHDRAWN, reason=reason)
+    if left and entry.shown is None and entry.moment is not Moment.BADGE:
+        entry = replace(entry, doubtful_since=entry.doubtful_since or left)
+    return failed(entry, reason)
 
 
 def after(

@@ -2,10 +2,12 @@
 must never restart us.
 """
 
+from datetime import UTC, datetime
+
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
-from announcer.outbox import StorageError
+from announcer.outbox import CLOCK_SET, StorageError
 from announcer.wiring import Parts
 
 
@@ -32,12 +34,16 @@ def blueprint(parts: Parts) -> Blueprint:
         except StorageError as problem:
             database = type(problem).__name__
         clock = "ticking" if parts.clock.ticking() else "stuck"
+        if datetime.now(UTC) < CLOCK_SET:
+            clock = "not set"
         watch = "off"
         if parts.patrols:
             stuck = not all(patrol.looking() for patrol in parts.patrols)
             watch = "stuck" if stuck else "looking"
-        ok = database == "writable" and "stuck" not in (clock, watch)
+        ok = database == "writable" and clock == "ticking" and watch != "stuck"
         said = {"ok": ok, "database": database, "clock": clock, "watch": watch}
+        if database == "writable":
+            said["database_bytes"] = parts.outbox.size()
         return said, 200 if ok else 503
 
     return health

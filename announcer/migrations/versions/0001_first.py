@@ -20,6 +20,7 @@ def upgrade() -> None:
         sa.Column("broadcast", sa.String(60)),
     )
     op.create_index("events_by_time", "events", ["channel", "kind", "at"])
+    op.create_index("events_by_age", "events", ["at"])
     op.create_table(
         "broadcasts",
         sa.Column("id", sa.String(60), primary_key=True),
@@ -37,6 +38,7 @@ def upgrade() -> None:
         sa.Column("peak_viewers", sa.Integer),
     )
     op.create_index("broadcasts_by_time", "broadcasts", ["channel", "began"])
+    op.create_index("broadcasts_by_age", "broadcasts", ["began", "id"])
     op.create_table(
         "posts",
         sa.Column("key", sa.String(250), primary_key=True),
@@ -63,10 +65,17 @@ def upgrade() -> None:
         sa.Column("owner", sa.String(60)),
         sa.Column("lease_until", sa.Double, nullable=False),
         sa.Column("left_at", sa.Double),
+        sa.Column("deaths", sa.Integer, nullable=False),
         sa.Column("changed", sa.Double, nullable=False),
     )
     op.create_index("posts_by_broadcast", "posts", ["broadcast"])
-    op.create_index("posts_by_destination", "posts", ["destination", "changed"])
+    op.create_index(
+        "posts_by_destination",
+        "posts",
+        ["destination", "changed"],
+        sqlite_where=sa.text("content IS NOT NULL"),
+        postgresql_where=sa.text("content IS NOT NULL"),
+    )
     op.create_index(
         "posts_due",
         "posts",
