@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def test_all_is_well_and_everybody_may_know(home: House) -> None:
     ("breakage", "alive"),
     [(locked, 200), (read_only, 200), (table_gone, 503)],
 )
-def test_b04_a_broken_database_is_not_ready_and_recovers_by_itself(
+def test_b04_b06_a_broken_database_is_not_ready_and_recovers_by_itself(
     home: House, breakage: Breakage, alive: int
 ) -> None:
     """A restart mends no full disk, so only what can not even be read counts as not alive."""
@@ -57,12 +58,38 @@ def test_b04_a_broken_database_is_not_ready_and_recovers_by_itself(
     assert ask(home, "/healthz")[0] == 200
 
 
+def test_b01_probes_write_seldom_but_at_once_after_a_failure(home: House) -> None:
+    """To know of a full disk, and to spare a good one."""
+
+    def proof() -> str:
+        (value,) = (row[2] for row in home.stored()["memory"] if row[1] == "proof")
+        return str(value)
+
+    assert ask(home, "/readyz")[0] == 200
+    first = proof()
+    assert ask(home, "/readyz")[0] == 200
+    assert proof() == first
+    with locked(home):
+        assert home.hear(payload("0.3-stream-started")).status_code == 503
+    assert ask(home, "/readyz")[0] == 200
+    assert proof() != first
+
+
 def test_a_clock_that_stands_still_is_not_ready_but_alive(
     home: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scheduler, "STUCK", -1.0)
     status, said = ask(home, "/readyz")
     assert (status, said["ok"], said["clock"]) == (503, False, "stuck")
+    assert ask(home, "/healthz")[0] == 200
+
+
+def test_g14_a_clock_that_is_not_set_is_not_ready_but_alive(
+    home: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("announcer.web.health.CLOCK_SET", datetime(2999, 1, 1, tzinfo=UTC))
+    status, said = ask(home, "/readyz")
+    assert (status, said["ok"], said["clock"]) == (503, False, "not set")
     assert ask(home, "/healthz")[0] == 200
 
 

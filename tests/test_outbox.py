@@ -421,7 +421,7 @@ def test_a_key_that_does_not_exist_is_not_retried(box: Outbox) -> None:
 # The file
 
 
-def test_what_is_acknowledged_is_on_the_disk(box: Outbox) -> None:
+def test_b07_what_is_acknowledged_is_on_the_disk(box: Outbox) -> None:
     with box.engine.connect() as connection:
         told = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
@@ -459,8 +459,8 @@ def test_a_transaction_that_breaks_leaves_nothing(box: Outbox) -> None:
         assert not transaction.knows(event())
 
 
-def test_two_writers_wait_for_each_other(box: Outbox, file: Path) -> None:
-    """A read that turns into a write would fail at once, whatever the timeout (B03)."""
+def test_b03_two_writers_wait_for_each_other(box: Outbox, file: Path) -> None:
+    """A read that turns into a write would fail at once, whatever the timeout."""
     other, order = open_box(file), []
     began = threading.Event()
 
@@ -485,7 +485,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "PRAGMAS", [*pragmas, "busy_timeout=20"])
 
 
-def test_a_lock_that_stays_is_a_storage_error_and_is_over_when_it_is(
+def test_b04_a_lock_that_stays_is_a_storage_error_and_is_over_when_it_is(
     impatient: None, file: Path
 ) -> None:
     one, other = open_box(file), open_box(file)
@@ -498,7 +498,7 @@ def test_a_lock_that_stays_is_a_storage_error_and_is_over_when_it_is(
     other.engine.dispose()
 
 
-def test_a_file_that_is_no_database_is_refused_and_kept(file: Path) -> None:
+def test_b05_a_file_that_is_no_database_is_refused_and_kept(file: Path) -> None:
     file.write_bytes(b"this was a database once" * 100)
     with pytest.raises(StorageError):
         open_box(file)
@@ -601,10 +601,10 @@ def test_an_upgrade_twice_changes_nothing(box: Outbox) -> None:
     assert stored(box) == DUE
 
 
-def test_a_crash_in_the_middle_of_an_upgrade_leaves_what_was_there(
+def test_b10_a_crash_in_the_middle_of_an_upgrade_leaves_what_was_there(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The schema is made in one transaction, so the next start begins anew (B10)."""
+    """The schema is made in one transaction, so the next start begins anew."""
 
     def crash(name: str, *_: object, **__: object) -> None:
         if name == "tries_by_post":
@@ -621,7 +621,7 @@ def test_a_crash_in_the_middle_of_an_upgrade_leaves_what_was_there(
     box.engine.dispose()
 
 
-def test_a_schema_from_the_future_is_refused_and_left_alone(file: Path) -> None:
+def test_b09_a_schema_from_the_future_is_refused_and_left_alone(file: Path) -> None:
     box = open_box(file)
     put(box, DUE)
     with box.engine.begin() as connection:
