@@ -285,8 +285,8 @@ SAFETIES = (
     Safety(
         "a database for its owner only",
         "announcer/outbox/database.py",
-        "os.close(os.open(address.database, os.O_RDWR | os.O_CREAT, 0o600))",
-        "os.close(os.open(address.database, os.O_RDWR | os.O_CREAT, 0o644))",
+        "os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))",
+        "os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o644))",
         "nobody_else_on_the_machine_can_read_it",
     ),
     Safety(

@@ -1,5 +1,6 @@
 """A clock that was wrong, and a post that kills the service."""
 
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +14,7 @@ from announcer import policy
 from announcer.outbox import LEASE, Outbox
 from announcer.policy import State
 from announcer.scheduler import Clock
-from tests.fakes import NOW, Fake, Harmless, Stage, open_box, wait_until
+from tests.fakes import NOW, Fake, Harmless, Stage, Turn, open_box, wait_until
 from tests.running import Service
 from tests.test_outbox import DUE, RECEIPT, put, to
 from tests.test_process import AT_ONCE, Build, build, posts, serve, settled, start, states
@@ -94,6 +95,24 @@ def test_g06_a_planned_stop_is_no_death(box: Outbox) -> None:
         (left,) = box.abandoned("next", NOW + 2 * LEASE)
         assert left.entry.deaths == 0
         box.store(left, replace(left.entry, state=State.DUE), NOW, None, None)
+
+
+def test_g06_a_stop_says_so_before_it_waits(tmp_path: Path) -> None:
+    gate, network = threading.Event(), Fake()
+    network.then(Turn(gate=gate))
+    stage = Stage(tmp_path / "announcer.db", {"fake": network})
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("announcer.attempt.now", lambda: stage.now)
+            stage.hear()
+            stage.delivery.run()
+            wait_until(lambda: network.sent)
+            assert not stage.delivery.stop(0.05)
+            (left,) = stage.box.abandoned("next", stage.now + 2 * LEASE)
+            assert left.entry.deaths == 0
+            gate.set()
+    finally:
+        stage.close()
 
 
 def test_g06_the_operators_word_lifts_it(tmp_path: Path) -> None:
