@@ -60,7 +60,7 @@ class Service(BaseModel):
 
     database_url: SecretStr = setting(
         "Where everything is kept: a SQLite file, `sqlite:///announcer.db` (in the container "
-        "under its data volume).",
+        "under its data volume). `announcer backup` copies it while the service runs.",
         default=SecretStr("sqlite:///announcer.db"),
     )
     templates: Path | None = setting(
