@@ -60,8 +60,7 @@ class Claims(Database):
             posts.c.state == State.SENDING, posts.c.deaths >= SUSPECT
         )
         suspected = sa.select(other.c.key).where(
-            other.c.state == State.DUE,
-            other.c.next_at <= now.timestamp(),
+            _ready(other, now.timestamp()),
             other.c.deaths >= SUSPECT,
             other.c.destination.not_in(sending),
             _turn(other) < _turn(due),
