@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -19,13 +20,13 @@ from announcer.intake import Intake
 from announcer.logs import Redactor
 from announcer.network import Network
 from announcer.networks import available
-from announcer.outbox import DestinationMemory, Outbox
+from announcer.outbox import DestinationMemory, Outbox, StorageError
 from announcer.patrol import Patrol
 from announcer.pictures import Pictures
 from announcer.policy import Rules
 from announcer.quiet import NEVER, Quiet
 from announcer.rotation import Rotation
-from announcer.scheduler import Clock
+from announcer.scheduler import Clock, Listener
 from announcer.secretfile import SecretFile
 from announcer.settings import (
     BaseUrl,
@@ -54,7 +55,7 @@ class Service(BaseModel):
 
     database_url: SecretStr = setting(
         "Where everything is kept: a SQLite file, `sqlite:///announcer.db` (in the container "
-        "under its data volume).",
+        "under its data volume), or `postgresql://user:password@host/name`, for replicas.",
         default=SecretStr("sqlite:///announcer.db"),
     )
     templates: Path | None = setting(
@@ -301,6 +302,7 @@ class Parts:
     channels: Mapping[str, Channel]
     answers: Answers
     rotation: Rotation
+    listener: Listener
     patrols: Sequence[Patrol] = ()
     heard: Tally = field(default_factory=Tally)
     """Webhooks by what became of them."""
@@ -310,14 +312,18 @@ class Parts:
         self.rotation.refresh()  # whoever starts us again has read the files long ago
         self.delivery.reopen_changed()
         self.clock.start()
+        self.listener.start()
 
     def stop(self, patience: float) -> bool:
         """Let what is on its way arrive, for *patience* seconds. False if something still is."""
         deadline = time.monotonic() + patience
+        self.listener.stop()
         self.clock.stop()
         self.answers.stop()
         for patrol in self.patrols:
             patrol.stop(max(0.0, deadline - time.monotonic()))
+        with suppress(StorageError):  # then the others wait for the end of its time
+            self.outbox.give_back(self.delivery.owner)
         return self.delivery.stop(max(0.0, deadline - time.monotonic()))
 
 
@@ -371,14 +377,19 @@ def assemble(settings: Settings) -> Parts:
         clock.add("secrets", rotation.look)
     manners = {name: manners_of(network) for name, network in settings.destinations.items()}
     intake = Intake(box, settings.rules, settings.audience, manners, clock.wake, settings.quiet)
-    patrols = _patrols(settings, intake)
+    patrols = _patrols(settings, intake, delivery.owner)
     for patrol in patrols:
         clock.add(f"watch {patrol.channel}", patrol.look)
     answers = Answers(box, composer(settings), channels, settings.destinations, settings.audience)
-    return Parts(settings, box, intake, delivery, clock, channels, answers, rotation, patrols)
+    listener = Listener(box.listen, clock.wake)
+    return Parts(
+        settings, box, intake, delivery, clock, channels, answers, rotation, listener, patrols
+    )
 
 
-def _patrols(settings: Settings, intake: Intake) -> list[Patrol]:
+def _patrols(settings: Settings, intake: Intake, owner: str) -> list[Patrol]:
     """One for each server with an address, none if nobody is to be asked."""
     servers = settings.channels.items() if settings.rules.poll else ()
-    return [Patrol(name, Watch(server.url), intake) for name, server in servers if server.url]
+    return [
+        Patrol(name, Watch(server.url), intake, owner) for name, server in servers if server.url
+    ]

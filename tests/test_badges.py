@@ -363,7 +363,7 @@ def test_every_post_goes_before_a_badge(act: Act) -> None:
     stage.passes(minutes=5)
     assert entry.next_at < stage.now
     # The word of the end comes due after the badge did.
-    with stage.box.transaction() as stored:
+    with stage.box.transaction("default") as stored:
         end = replace(
             stage.post().entry,
             key=f"{show(stage)}/ended/fake",

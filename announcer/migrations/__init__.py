@@ -4,7 +4,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from announcer.outbox import HEAD
+from announcer.outbox import HEAD, alone
 
 
 class SchemaTooNew(Exception):
@@ -14,12 +14,16 @@ class SchemaTooNew(Exception):
 def upgrade(engine: sa.Engine) -> None:
     """Bring the database to HEAD, in one transaction. Raises SchemaTooNew or StorageError.
 
+    Several replicas may start at once on an empty database: one of them makes the schema.
     Alembic is loaded only if there is something to do: it is a third of the time to start.
     """
     with engine.begin() as connection:
+        if _found(connection) == HEAD:
+            return
+        alone(connection)
         found = _found(connection)
         if found == HEAD:
-            return
+            return  # another one was faster
         if found is not None and found not in _known():
             raise SchemaTooNew(
                 f"the database has schema {found}, this version knows up to {HEAD}: "
