@@ -80,22 +80,23 @@ def listen(engine: sa.Engine, patience: float) -> Iterator[float]:
     case. What it yields are the seconds that our clock is ahead of the database's. Raises
     StorageError as soon as the connection does not hold.
     """
-    connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    failed = engine.dialect.loaded_dbapi.Error
+    driver: Any = None
     try:
-        connection.detach()  # it never goes back to the others: it listens
-        connection.exec_driver_sql(f"LISTEN {BELL}")
-        driver: Any = connection.connection.driver_connection
+        borrowed = engine.raw_connection()
+        driver = borrowed.driver_connection
+        borrowed.detach()  # it never goes back to the others
+        driver.rollback()
+        driver.autocommit = True
+        driver.execute(f"LISTEN {BELL}")
         while True:
             asked = time.time()
-            there = connection.scalar(sa.text("SELECT extract(epoch FROM clock_timestamp())"))
-            yield (asked + time.time()) / 2 - float(there or asked)
-            try:
-                for _ in driver.notifies(timeout=patience, stop_after=1):
-                    pass  # however often it rang, one look is enough
-            except (
-                engine.dialect.loaded_dbapi.Error
-            ) as problem:  # not SQLAlchemy's: it is not asked
-                raise sa.exc.OperationalError(f"LISTEN {BELL}", None, problem) from problem
+            (there,) = driver.execute("SELECT extract(epoch FROM clock_timestamp())").fetchone()
+            yield (asked + time.time()) / 2 - float(there)
+            for _ in driver.notifies(timeout=patience, stop_after=1):
+                pass  # however often it rang, one look is enough
+    except failed as problem:  # the driver's own: SQLAlchemy is not asked here
+        raise sa.exc.OperationalError(f"LISTEN {BELL}", None, problem) from problem
     finally:
-        connection.invalidate()
-        connection.close()
+        if driver:
+            driver.close()
