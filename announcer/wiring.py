@@ -44,6 +44,8 @@ from announcer.wording import Templates
 
 DEFAULT = "default"
 """The channel of the unnamed Owncast server."""
+LONGEST_NAME = 60
+"""Letters of an account's or a channel's name: it is part of keys, and those have columns."""
 TOKEN = re.compile(r"[A-Za-z0-9_-]{16,}")
 """A webhook token: shorter ones can be guessed, other characters do not survive in an address."""
 
@@ -238,6 +240,11 @@ def _servers(env: Environment) -> dict[str, OwncastServer | None]:
 
 def _prefixes(env: Environment, prefix: str) -> dict[str, str]:
     accounts = {account.lower(): f"{prefix}__{account}" for account in env.accounts(prefix)}
+    for account in accounts:
+        if len(account) > LONGEST_NAME:
+            env.problems.append(
+                f"{prefix}__{account.upper()[:20]}...: a name has {LONGEST_NAME} letters at most"
+            )
     return {DEFAULT: prefix} | accounts | {DEFAULT: prefix}  # the one without a name, always
 
 

@@ -123,11 +123,11 @@ class Removing(Pin, Removes):
 
 
 @pytest.fixture
-def act(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Act]:
+def act(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Act]:
     stages: list[Stage] = []
 
     def act(network: Pin, **settings: Any) -> Stage:
-        stage = Stage(tmp_path / "announcer.db", {"fake": network}, **settings)
+        stage = Stage(database_url, {"fake": network}, **settings)
         stages.append(stage)
         network.watched_by(lambda: stage.now)
         monkeypatch.setattr("announcer.attempt.now", lambda: stage.now)

@@ -120,7 +120,7 @@ def test_d02_g07_three_replicas_that_start_and_hear_at_once_tell_it_once(
     assert hear(replicas * 3, told) == [204] * 9
     assert fleet.settles() == dict.fromkeys(ALL, "settled")
     assert town.counts() == dict.fromkeys(ALL, 1)
-    assert dict(town.sent) == dict.fromkeys(ALL, 1)
+    assert dict(town.arrived) == dict.fromkeys(ALL, 1)
     assert [replica.stop() for replica in replicas] == [0, 0, 0]
 
 
@@ -128,14 +128,14 @@ def test_g07_one_replica_watches_and_another_when_it_is_gone(fleet: Fleet, town:
     polls = {"ANNOUNCER_POLL": f"{POLL:.0f}s"}
     fleet.start(3, town.settings("discord"), AT_ONCE, polls)
     path, rounds = "/api/status", 8
-    began, before = time.monotonic(), town.asked["/api/status"]
-    wait_until(lambda: town.asked[path] >= before + rounds, PATIENCE)
+    began, before = time.monotonic(), town.questions["/api/status"]
+    wait_until(lambda: town.questions[path] >= before + rounds, PATIENCE)
     # What is live is asked for twice as often, and by chance a fifth more often than that.
     assert time.monotonic() - began > (rounds - 1) * POLL / 2 * 0.8
     watching = fleet.owner(duties.c.owner)
     watching.kill()
-    asked = town.asked[path]
-    wait_until(lambda: town.asked[path] > asked + 2, PATIENCE)
+    asked = town.questions[path]
+    wait_until(lambda: town.questions[path] > asked + 2, PATIENCE)
     fleet.replicas.remove(watching)
     assert fleet.owner(duties.c.owner) in fleet.replicas
 
@@ -163,7 +163,7 @@ def test_c06_g07_a_frozen_replica_says_nothing_when_it_wakes(fleet: Fleet, town:
     balancer = Balancer(*(replica.url for replica in replicas))
     told = start()
     assert webhook(balancer.url, told) == 204
-    wait_until(lambda: town.asked["/xrpc/com.atproto.server.createSession"], PATIENCE)
+    wait_until(lambda: town.questions["/xrpc/com.atproto.server.createSession"], PATIENCE)
     frozen = fleet.owner(posts.c.owner)
     os.killpg(frozen.process.pid, signal.SIGSTOP)
     try:
@@ -175,7 +175,7 @@ def test_c06_g07_a_frozen_replica_says_nothing_when_it_wakes(fleet: Fleet, town:
     wait_until(lambda: "our turn is over" in frozen.log, PATIENCE)
     assert "lost to another owner" in frozen.log
     balancer.close()
-    assert dict(town.sent) == {"bluesky": 1}
+    assert dict(town.arrived) == {"bluesky": 1}
     assert [replica.stop() for replica in replicas] == [0, 0, 0]
 
 
@@ -210,7 +210,7 @@ def test_b12_a_database_that_crashes_and_comes_back_doubles_and_loses_nothing(
         for replica in replicas:
             replica.until(lambda r=replica: ready(r), "it never recovered")
             replica.until(lambda r=replica: "listening again" in r.log, "it stays deaf")
-        assert dict(town.sent) == {"mastodon": 1, "discord": 1}
+        assert dict(town.arrived) == {"mastodon": 1, "discord": 1}
         assert hear(replicas, stop) == [204, 204]
         assert [replica.stop() for replica in replicas] == [0, 0]
     finally:
