@@ -30,21 +30,16 @@ Work = Callable[[], object]
 
 
 @pytest.fixture
-def url(postgres: Postgres) -> str:
-    return postgres.new_database()
-
-
-@pytest.fixture
-def box(url: str) -> Iterator[Outbox]:
-    box = open_box(url)
+def box(postgresql_url: str) -> Iterator[Outbox]:
+    box = open_box(postgresql_url)
     yield box
     box.engine.dispose()
 
 
 @pytest.fixture
-def other(url: str) -> Iterator[Outbox]:
+def other(postgresql_url: str) -> Iterator[Outbox]:
     """Another replica's."""
-    box = open_box(url)
+    box = open_box(postgresql_url)
     yield box
     box.engine.dispose()
 
@@ -235,11 +230,10 @@ def test_b10_replicas_that_start_at_once_make_the_schema_once(postgres: Postgres
 
 
 def test_c06_a_replica_frozen_in_a_transaction_lets_go_of_its_locks(
-    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+    postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(limits.SESSION, "idle_in_transaction_session_timeout", "300ms")
-    url = postgres.new_database()
-    frozen, other = open_box(url), open_box(url)
+    frozen, other = open_box(postgresql_url), open_box(postgresql_url)
     connection = frozen.engine.connect()
     limits.lock(connection, "channel default")  # and then nothing more is heard of it
     intake(other).take(event(), NOW)

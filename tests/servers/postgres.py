@@ -68,6 +68,12 @@ class Postgres:
             self._template = sa.make_url(url).database or ""
         return self._create(f" TEMPLATE {self._template}")
 
+    def drop(self, url: str) -> None:
+        """Whoever is still connected: hundreds of them would take gigabytes."""
+        name = sa.make_url(url).database
+        with self._admin.connect() as connection:
+            connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+
     def _create(self, how: str) -> str:
         name = f"kestrel_{secrets.token_hex(4)}"
         with self._admin.connect() as connection:
