@@ -158,7 +158,10 @@ def test_a_deadlock_is_made_again(box: Outbox, other: Outbox) -> None:
 
         return change
 
-    together(lambda: box.write(work("one", "two")), lambda: other.write(work("two", "one")))
+    together(
+        lambda: box.write("test", work("one", "two")),
+        lambda: other.write("test", work("two", "one")),
+    )
     assert len(begun) == 3
 
 
@@ -172,7 +175,7 @@ def test_what_never_passes_is_not_tried_for_ever(box: Outbox) -> None:
 
     same = {"channel": "a", "id": "1", "kind": "x", "at": 1.0, "title": "", "because": ""}
     with pytest.raises(StorageError):
-        box.write(work)
+        box.write("test", work)
     assert len(tried) == 5
 
 
