@@ -137,7 +137,7 @@ breakers = sa.Table(
     sa.Column("failures", sa.Integer, nullable=False),
     sa.Column("since", sa.Double, nullable=False),
     sa.Column("until", sa.Double, nullable=False),
-    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("reason", Words, nullable=False),
 )
 memory = sa.Table(
     "memory",
