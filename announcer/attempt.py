@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from announcer import alerts, badges, policy
+from announcer import alerts, badges, policy, wire
 from announcer.author import Author
 from announcer.content import Content, thaw
 from announcer.gate import Gate
@@ -139,11 +139,13 @@ class Attempts:
         if begun > entry.until:
             return self.finish(claim, policy.failed(entry, _too_late(entry)))
         worries = self._worries(claim, content)
-        if not self._outbox.freeze(claim, content.frozen(), begun, picture, worries):
+        turn_ends = self._outbox.freeze(claim, content.frozen(), begun, picture, worries)
+        if turn_ends is None:
             return self._judge_again(claim)
         try:
             answered_to = self._reply_to(claim, network)
-            receipt = network.publish(content.post(entry, answered_to, picture))
+            with wire.not_after(turn_ends):
+                receipt = network.publish(content.post(entry, answered_to, picture))
         except DeliveryError as problem:
             return self.settle_failure(claim, network, problem, begun, "publish")
         except Exception as bug:  # it may be up, whatever broke: never just "failed"
@@ -194,15 +196,17 @@ class Attempts:
                 return self.finish(claim, policy.changed(entry))
         begun = now()
         worries = self._worries(claim, content) if content else []
-        if not self._outbox.freeze(claim, None, begun, None, worries):
+        turn_ends = self._outbox.freeze(claim, None, begun, None, worries)
+        if turn_ends is None:
             return self._judge_again(claim)
         try:
-            if content and isinstance(network, Revises):
-                receipt = network.revise(receipt, content.post(entry))
-            elif not content and isinstance(network, Removes):
-                network.remove(receipt)
-            else:
-                raise Refused(f"{network.title} can not {step.value} a post")
+            with wire.not_after(turn_ends):
+                if content and isinstance(network, Revises):
+                    receipt = network.revise(receipt, content.post(entry))
+                elif not content and isinstance(network, Removes):
+                    network.remove(receipt)
+                else:
+                    raise Refused(f"{network.title} can not {step.value} a post")
         except DeliveryError as problem:
             return self._settle_change(claim, network, problem, begun, step)
         except Exception as bug:  # it would hold up this destination for as long as its lease
@@ -232,14 +236,16 @@ class Attempts:
         try:
             if shut := _closed(claim, network):
                 return self.finish(claim, badges.postponed(entry, shut, step, now()))
-            if not self._outbox.freeze(claim, None, begun):
+            turn_ends = self._outbox.freeze(claim, None, begun)
+            if turn_ends is None:
                 return self._judge_again(claim)
-            if step is badges.Step.SHINE:
-                network.shine(receipt, card, begun, again=entry.shown is not None)
-                entry = badges.lit(entry, network.badge_lasts, begun)
-            else:
-                network.dim(receipt, card)
-                entry = badges.dimmed(entry, because)
+            with wire.not_after(turn_ends):
+                if step is badges.Step.SHINE:
+                    network.shine(receipt, card, begun, again=entry.shown is not None)
+                    entry = badges.lit(entry, network.badge_lasts, begun)
+                else:
+                    network.dim(receipt, card)
+                    entry = badges.dimmed(entry, because)
             what = _try(begun, step.value, "delivered")
         except DeliveryError as problem:
             problem = self._as_of_now(claim, network, problem)

@@ -393,10 +393,13 @@ def _why(problem: Exception) -> str:
         case ImportError():
             return f"the library for it is not installed ({problem.name})"
         case BadAddress():
-            return "write it like sqlite:///announcer.db"
+            return "write it like sqlite:///announcer.db or postgresql://user:password@host/name"
         case OSError():
             return problem.strerror or type(problem).__name__
         case StorageError() if isinstance(cause := getattr(problem, "orig", None), sqlite3.Error):
             return str(cause)
+        case StorageError() if " failed: " in (told := str(getattr(problem, "orig", ""))):
+            # PostgreSQL's, with the address before that; it repeats no password.
+            return told.rpartition(" failed: ")[2].partition("\n")[0]
         case _:
             return type(problem).__name__

@@ -1,7 +1,7 @@
 """The second half: claim what is due, word it, send it, store what came back.
 
 It never decides whether to speak. One slow or dead network delays no other: a pool of threads,
-one post on its way for each destination.
+one post on its way for each destination, and SHARE of the threads for all accounts on one network.
 """
 
 import os
@@ -27,6 +27,19 @@ from announcer.policy import Rules, State
 from announcer.quiet import NEVER, Quiet
 
 log = structlog.get_logger("announcer.delivery")
+
+THREADS = 64
+"""Posts on their way at once, from one process, however many destinations there are. They are made
+as they are needed.
+"""
+SHARE = 24
+"""Of these, what the accounts on one network may take: two networks that do not answer leave some
+for the others. With fewer destinations than this there is a thread for each.
+"""
+AT_ONCE = 8
+"""Posts claimed together. What is claimed is begun at once: what a replica can not send yet is left
+to the others.
+"""
 
 
 class Delivery:
@@ -57,8 +70,9 @@ class Delivery:
             author, redact=redact, quiet_rules=quiet_rules, refresh=refresh, alerted=alerted
         )
         self.owner = f"{socket.gethostname()[:30]}-{os.getpid()}-{os.urandom(4).hex()}"
-        self._pool = ThreadPoolExecutor(max(4, len(destinations) + 2), "delivery")
+        self._pool = ThreadPoolExecutor(THREADS, "delivery")
         self._in_flight: Counter[str] = Counter()
+        self._busy: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._stopping = False
 
@@ -78,13 +92,28 @@ class Delivery:
                 ours = self._in_flight[claim.entry.key] > 0
             if not ours:  # ours are being worked on, however long that takes
                 self.attempts.bury(claim)
-        while claims := self._outbox.claim(self.owner, attempt.now(), limit=100):
+        while (free := self._free()) and (claims := self._claim(free)):
             for claim in claims:
                 if not self._start(claim):
                     self.attempts.finish(claim, replace(claim.entry, state=State.DUE))
             if self._stopping:
                 return None
-        return self._outbox.next_due()
+        # Whatever waits for a thread: the next one that is free wakes us.
+        return None if self._full() or not free else self._outbox.next_due()
+
+    def _free(self) -> int:
+        """Threads that have nothing to do."""
+        with self._lock:
+            return THREADS - self._busy.total()
+
+    def _full(self) -> list[str]:
+        """Networks that have their share."""
+        with self._lock:
+            return [network for network, busy in self._busy.items() if busy >= SHARE]
+
+    def _claim(self, free: int) -> list[Claim]:
+        limit = min(free, AT_ONCE)
+        return self._outbox.claim(self.owner, attempt.now(), limit=limit, but=self._full())
 
     def _start(self, claim: Claim) -> bool:
         """False if we are stopping, and nothing was started."""
@@ -93,6 +122,7 @@ class Delivery:
                 return False
             self._pool.submit(self._work, claim)
             self._in_flight[claim.entry.key] += 1
+            self._busy[_network(claim)] += 1
             return True
 
     def stop(self, patience: float) -> bool:
@@ -131,5 +161,10 @@ class Delivery:
         finally:
             with self._lock:
                 self._in_flight -= Counter([claim.entry.key])
+                self._busy -= Counter([_network(claim)])
             if not self._stopping:
                 self._wake()
+
+
+def _network(claim: Claim) -> str:
+    return claim.entry.destination.partition(".")[0]

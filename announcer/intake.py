@@ -9,7 +9,7 @@ import structlog
 from announcer import badges, chat, policy, quiet
 from announcer.events import Event
 from announcer.network import Moment
-from announcer.outbox import Outbox
+from announcer.outbox import Outbox, Transaction
 from announcer.policy import Broadcast, Decision, Ending, Entry, Manners, Rules
 from announcer.quiet import NEVER, Quiet, Verdict
 
@@ -35,42 +35,51 @@ class Intake:
 
     def take(self, event: Event, now: datetime) -> Decision:
         """Store *event* and what follows from it. Raises StorageError: nothing was stored then."""
-        held: set[str] = set()
-        with self.outbox.transaction() as stored:
-            if stored.knows(event):
-                return Decision("a repeat: this event is known")
-            past = stored.past(event.channel)
-            decision = policy.decide(event, past, self.rules, now)
-            broadcast = decision.broadcast
-            if broadcast:
-                stored.put_broadcast(broadcast)
-                known = stored.entries(broadcast.id)
-                judge = self._judge(broadcast, now, paused=stored.paused())
-                followed = self._follow(known, decision, broadcast, judge)
-                changed = [entry for entry in followed if entry not in known]
-                # One that was not news when it began is none after a reconnect either.
-                new = past.broadcast is None or past.broadcast.id != broadcast.id
-                if decision.mood is Moment.LIVE and new and not known:
-                    told = self.audience(event.channel)
-                    posts = [policy.entry_for(decision, broadcast, name) for name in told]
-                    changed = [quiet.hushed(post, judge(post.next_at)) for post in posts]
-                    changed += filter(None, map(self._repetition, posts))
-                stored.put_entries(changed, now)
-                if decision.mood is Moment.LIVE:
-                    held = {entry.reason for entry in changed if entry.hush and entry.reason}
-            stored.add(event, decision.because, broadcast.id if broadcast else None)
+        taken = self.outbox.within(event.channel, lambda stored: self._store(stored, event, now))
+        if taken is None:
+            return Decision("a repeat: this event is known")
+        decision, held = taken
         log.info(
             "event",
             event_type=event.kind.value,
             channel=event.channel,
-            broadcast=broadcast.id if broadcast else None,
+            broadcast=decision.broadcast.id if decision.broadcast else None,
             found=event.found or None,
             because=decision.because,
             quiet=", ".join(sorted(held)) or None,
         )
-        if broadcast:
+        if decision.broadcast:
             self.wake()
         return decision
+
+    def _store(
+        self, stored: Transaction, event: Event, now: datetime
+    ) -> tuple[Decision, set[str]] | None:
+        """What is decided, and what holds its posts back; None if *event* is known."""
+        held: set[str] = set()
+        if stored.knows(event):
+            return None
+        past = stored.past(event.channel)
+        decision = policy.decide(event, past, self.rules, now)
+        broadcast = decision.broadcast
+        if broadcast:
+            stored.put_broadcast(broadcast)
+            known = stored.entries(broadcast.id)
+            judge = self._judge(broadcast, now, paused=stored.paused())
+            followed = self._follow(known, decision, broadcast, judge)
+            changed = [entry for entry in followed if entry not in known]
+            # One that was not news when it began is none after a reconnect either.
+            new = past.broadcast is None or past.broadcast.id != broadcast.id
+            if decision.mood is Moment.LIVE and new and not known:
+                told = self.audience(event.channel)
+                posts = [policy.entry_for(decision, broadcast, name) for name in told]
+                changed = [quiet.hushed(post, judge(post.next_at)) for post in posts]
+                changed += filter(None, map(self._repetition, posts))
+            stored.put_entries(changed, now)
+            if decision.mood is Moment.LIVE:
+                held = {entry.reason for entry in changed if entry.hush and entry.reason}
+        stored.add(event, decision.because, broadcast.id if broadcast else None)
+        return decision, held
 
     def _judge(
         self, broadcast: Broadcast, now: datetime, *, paused: bool

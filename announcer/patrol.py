@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -22,16 +22,24 @@ log = structlog.get_logger("announcer.patrol")
 STUCK = 60.0
 """Seconds after which a round that should have begun and ended counts as stuck."""
 
+LASTS = timedelta(seconds=30)
+"""Beside two rounds, the time for which the duty to ask is one replica's: if it dies, another one
+begins after that.
+"""
+
 
 class Patrol:
     """Asks the server of one *channel* again and again, and gives to intake what no webhook told.
 
-    *watch* is its own: delivery never waits for an answer to it.
+    *watch* is its own: delivery never waits for an answer to it. Of several replicas one asks:
+    this is the one called *owner*.
     """
 
-    def __init__(self, channel: str, watch: Watch, intake: Intake) -> None:
+    def __init__(self, channel: str, watch: Watch, intake: Intake, owner: str) -> None:
         self.channel = channel
         self._watch, self._intake, self._outbox = watch, intake, intake.outbox
+        self._owner, self._duty = owner, f"watch {channel}"
+        self._lasts = 2 * intake.rules.poll + LASTS
         self._lately = Lately()
         self._answers = True
         self._storing = threading.Lock()
@@ -40,13 +48,15 @@ class Patrol:
 
     def look(self) -> datetime:
         """One round; when the next is due."""
-        status = None if self._stopping else self._watch.status()
-        now = datetime.now(UTC)
-        self._tell(status is not None)
+        status = None
         try:
-            with self._storing:
-                if not self._stopping:
-                    self._compare(status, now)
+            if not self._stopping and self._ours():
+                status = self._watch.status()
+                self._tell(status is not None)
+                with self._storing:
+                    # Once more: it may have been frozen since it asked, and what it saw be old.
+                    if not self._stopping and self._ours():
+                        self._compare(status, datetime.now(UTC))
         except StorageError as problem:  # the next round finds it again
             log.error("storage", channel=self.channel, reason=type(problem).__name__)
         dice = random.random()  # noqa: S311  # jitter, no secret
@@ -63,6 +73,12 @@ class Patrol:
         self._stopping = True
         if self._storing.acquire(timeout=patience):
             self._storing.release()
+
+    def _ours(self) -> bool:
+        ours = self._outbox.hold(self._duty, self._owner, datetime.now(UTC), self._lasts)
+        if not ours:
+            self._lately = Lately()  # what was seen before says nothing of what others saw since
+        return ours
 
     def _compare(self, status: Status | None, now: datetime) -> None:
         past = self._outbox.past(self.channel)

@@ -5,7 +5,7 @@ APScheduler's job store is never used: what it takes out of there is lost with t
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -28,6 +28,10 @@ SET_BACK = 2.0
 """Seconds that the clock on the wall may lose before everything is called anew: APScheduler waits
 for a time of that clock, and would wait for as long as it was set back.
 """
+LISTEN_AGAIN = (0.1, 0.5, 1.0, 5.0, 15.0)
+"""Seconds until a broken connection to the bell is made again; the last one is repeated."""
+SKEW = 10.0
+"""Seconds that our clock may be off the database's before the operator is told."""
 AFTER_A_BUG = timedelta(minutes=1)
 """Until a round that broke is made again."""
 
@@ -144,3 +148,53 @@ class Clock:
                 misfire_grace_time=None,
                 max_instances=RETURNING,
             )
+
+
+class Listener:
+    """Calls *heard* when another replica stored something that is due, from a thread of its own.
+
+    *listen* is the outbox's; None where there is nobody to hear. It is a convenience: who hears
+    nothing finds everything a little later.
+    """
+
+    def __init__(
+        self, listen: Callable[[float], Iterator[float] | None], heard: Callable[[], None]
+    ) -> None:
+        self._listen, self._heard = listen, heard
+        self._stopped = threading.Event()
+        self._failed = 0
+        self._skewed = False
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="listener", daemon=True).start()
+
+    def stop(self) -> None:
+        """Nothing is called any more. Returns at once."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                heard = self._listen(SAFETY_NET)
+                if heard is None:
+                    return
+                for ahead in heard:
+                    if self._stopped.is_set():
+                        return
+                    self._answered(ahead)
+                    self._heard()  # at the start, too: much may have been stored meanwhile
+            except StorageError as problem:
+                if not self._failed:
+                    log.error("listener", outcome="deaf", reason=type(problem).__name__)
+                self._stopped.wait(LISTEN_AGAIN[min(self._failed, len(LISTEN_AGAIN) - 1)])
+                self._failed += 1
+
+    def _answered(self, ahead: float) -> None:
+        if self._failed:
+            log.info("listener", outcome="listening again")
+        self._failed = 0
+        skewed = abs(ahead) > SKEW
+        if skewed and not self._skewed:
+            reason = f"ours is {ahead:+.0f} s off the database's: replicas must agree on the time"
+            log.error("clock", reason=reason)
+        self._skewed = skewed

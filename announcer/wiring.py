@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -22,13 +23,13 @@ from announcer.intake import Intake
 from announcer.logs import Redactor
 from announcer.network import Network
 from announcer.networks import available
-from announcer.outbox import DestinationMemory, Outbox
+from announcer.outbox import DestinationMemory, Outbox, StorageError
 from announcer.patrol import Patrol
 from announcer.pictures import Pictures
 from announcer.policy import Rules
 from announcer.quiet import NEVER, Quiet
 from announcer.rotation import Rotation
-from announcer.scheduler import Clock
+from announcer.scheduler import Clock, Listener
 from announcer.secretfile import SecretFile
 from announcer.settings import (
     BaseUrl,
@@ -49,6 +50,8 @@ log = structlog.get_logger("announcer.wiring")
 NEW = "begun empty: if you expected your history, check the volume and ANNOUNCER_DATABASE_URL"
 DEFAULT = "default"
 """The channel of the unnamed Owncast server."""
+LONGEST_NAME = 60
+"""Letters of an account's or a channel's name: it is part of keys, and those have columns."""
 TOKEN = re.compile(r"[A-Za-z0-9_-]{16,}")
 """A webhook token: shorter ones can be guessed, other characters do not survive in an address."""
 
@@ -60,7 +63,8 @@ class Service(BaseModel):
 
     database_url: SecretStr = setting(
         "Where everything is kept: a SQLite file, `sqlite:///announcer.db` (in the container "
-        "under its data volume). `announcer backup` copies it while the service runs.",
+        "under its data volume; `announcer backup` copies it while the service runs), or "
+        "`postgresql://user:password@host/name`, for replicas.",
         default=SecretStr("sqlite:///announcer.db"),
     )
     templates: Path | None = setting(
@@ -256,6 +260,11 @@ def _servers(env: Environment) -> dict[str, OwncastServer | None]:
 
 def _prefixes(env: Environment, prefix: str) -> dict[str, str]:
     accounts = {account.lower(): f"{prefix}__{account}" for account in env.accounts(prefix)}
+    for account in accounts:
+        if len(account) > LONGEST_NAME:
+            env.problems.append(
+                f"{prefix}__{account.upper()[:20]}...: a name has {LONGEST_NAME} letters at most"
+            )
     return {DEFAULT: prefix} | accounts | {DEFAULT: prefix}  # the one without a name, always
 
 
@@ -321,6 +330,7 @@ class Parts:
     answers: Answers
     rotation: Rotation
     housekeeping: Housekeeping
+    listener: Listener
     patrols: Sequence[Patrol] = ()
     heard: Tally = field(default_factory=Tally)
     """Webhooks by what became of them."""
@@ -330,15 +340,19 @@ class Parts:
         self.rotation.refresh()  # whoever starts us again has read the files long ago
         self.delivery.reopen_changed()
         self.clock.start()
+        self.listener.start()
 
     def stop(self, patience: float) -> bool:
         """Let what is on its way arrive, for *patience* seconds. False if something still is."""
         deadline = time.monotonic() + patience
+        self.listener.stop()
         self.clock.stop()
         self.answers.stop()
         self.housekeeping.stop()
         for patrol in self.patrols:
             patrol.stop(max(0.0, deadline - time.monotonic()))
+        with suppress(StorageError):  # then the others wait for the end of its time
+            self.outbox.give_back(self.delivery.owner)
         return self.delivery.stop(max(0.0, deadline - time.monotonic()))
 
 
@@ -395,19 +409,32 @@ def assemble(settings: Settings) -> Parts:
         clock.add("secrets", rotation.look)
     manners = {name: manners_of(network) for name, network in settings.destinations.items()}
     intake = Intake(box, settings.rules, settings.audience, manners, clock.wake, settings.quiet)
-    patrols = _patrols(settings, intake)
+    patrols = _patrols(settings, intake, delivery.owner)
     for patrol in patrols:
         clock.add(f"watch {patrol.channel}", patrol.look)
     days = settings.service.keep_days
     housekeeping = Housekeeping(box, delivery.owner, timedelta(days=days) if days else None)
     clock.add("housekeeping", housekeeping.round)
     answers = Answers(box, composer(settings), channels, settings.destinations, settings.audience)
+    listener = Listener(box.listen, clock.wake)
     return Parts(
-        settings, box, intake, delivery, clock, channels, answers, rotation, housekeeping, patrols
+        settings,
+        box,
+        intake,
+        delivery,
+        clock,
+        channels,
+        answers,
+        rotation,
+        housekeeping,
+        listener,
+        patrols,
     )
 
 
-def _patrols(settings: Settings, intake: Intake) -> list[Patrol]:
+def _patrols(settings: Settings, intake: Intake, owner: str) -> list[Patrol]:
     """One for each server with an address, none if nobody is to be asked."""
     servers = settings.channels.items() if settings.rules.poll else ()
-    return [Patrol(name, Watch(server.url), intake) for name, server in servers if server.url]
+    return [
+        Patrol(name, Watch(server.url), intake, owner) for name, server in servers if server.url
+    ]

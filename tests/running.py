@@ -26,6 +26,23 @@ def payload(name: str) -> bytes:
     return json.dumps(document, separators=(",", ":")).replace("&", "\\u0026").encode()
 
 
+def webhook(place: str, body: bytes, **headers: str) -> int:
+    """The status that *body*, signed now, is answered with at the address *place*."""
+    at = str(int(time.time()))
+    seal = hmac.digest(SECRET.encode(), f"{at}.".encode() + body, "sha256").hex()
+    answer = requests.post(
+        f"{place}/webhooks/owncast",
+        data=body,
+        headers={
+            "Content-Type": "application/json",
+            "owncast-signature": f"t={at}.s={seal}",
+            **headers,
+        },
+        timeout=SECONDS,
+    )
+    return answer.status_code
+
+
 class Service:
     """`announcer serve` in *folder*, with *settings* as its whole environment.
 
@@ -67,19 +84,7 @@ class Service:
 
     def hear(self, body: bytes, **headers: str) -> int:
         """The status that a webhook with *body*, signed now, is answered with."""
-        at = str(int(time.time()))
-        seal = hmac.digest(SECRET.encode(), f"{at}.".encode() + body, "sha256").hex()
-        answer = requests.post(
-            f"{self.url}/webhooks/owncast",
-            data=body,
-            headers={
-                "Content-Type": "application/json",
-                "owncast-signature": f"t={at}.s={seal}",
-                **headers,
-            },
-            timeout=SECONDS,
-        )
-        return answer.status_code
+        return webhook(self.url, body, **headers)
 
     def posts(self) -> dict[str, dict[str, Any]]:
         """The outbox as `announcer history` tells it, by key."""

@@ -213,8 +213,8 @@ def test_libraries_of_networks_that_are_not_in_use_are_not_loaded() -> None:
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[sa.Engine]:
-    engine = outbox.connect(f"sqlite:///{tmp_path}/announcer.db")
+def engine(database_url: str) -> Iterator[sa.Engine]:
+    engine = outbox.connect(database_url)
     yield engine
     engine.dispose()
 
@@ -239,6 +239,7 @@ def indexes(engine: sa.Engine) -> set[tuple[str, str]]:
         return {(str(name), str(sql)) for name, sql in rows}
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_the_migrated_indexes_are_those_that_the_outbox_describes(
     engine: sa.Engine, tmp_path: Path
 ) -> None:

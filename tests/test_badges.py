@@ -123,11 +123,11 @@ class Removing(Pin, Removes):
 
 
 @pytest.fixture
-def act(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Act]:
+def act(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Act]:
     stages: list[Stage] = []
 
     def act(network: Pin, **settings: Any) -> Stage:
-        stage = Stage(tmp_path / "announcer.db", {"fake": network}, **settings)
+        stage = Stage(database_url, {"fake": network}, **settings)
         stages.append(stage)
         network.watched_by(lambda: stage.now)
         monkeypatch.setattr("announcer.attempt.now", lambda: stage.now)
@@ -363,7 +363,7 @@ def test_every_post_goes_before_a_badge(act: Act) -> None:
     stage.passes(minutes=5)
     assert entry.next_at < stage.now
     # The word of the end comes due after the badge did.
-    with stage.box.transaction() as stored:
+    with stage.box.transaction("default") as stored:
         end = replace(
             stage.post().entry,
             key=f"{show(stage)}/ended/fake",

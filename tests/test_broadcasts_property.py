@@ -19,7 +19,14 @@ import sqlalchemy as sa
 import structlog
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from pydantic import PrivateAttr
 from sqlalchemy.pool import StaticPool
 
@@ -40,7 +47,7 @@ from announcer.network import (
     TryLater,
     Unsure,
 )
-from announcer.outbox import LEASE, Claim, Outbox, Shown, schema
+from announcer.outbox import LEASE, Claim, Outbox, Shown, connect, schema
 from announcer.policy import Broadcast, Rules, Sight, State
 from announcer.watch import About, Watch
 from announcer.wording import Facts, Templates
@@ -228,15 +235,19 @@ class Replica:
     pool: Pool
 
 
+def in_memory() -> sa.Engine:
+    engine = sa.create_engine(
+        "sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}
+    )
+    schema.create_all(engine)
+    return engine
+
+
 class World:
     """The service, its database, the town and the time."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, engine: sa.Engine) -> None:
         self.town, self.rules, self.eyes = Town(), rules, Eyes()
-        engine = sa.create_engine(
-            "sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}
-        )
-        schema.create_all(engine)
         self.outbox = Outbox(engine)
         self.networks = {network.name: network().at(self.town) for network in NETWORKS}
         self.intake = Intake(self.outbox, rules, lambda _: list(self.networks), {}, lambda: None)
@@ -320,8 +331,8 @@ class World:
 
 
 @contextmanager
-def world(rules: Rules) -> Iterator[World]:
-    made = World(rules)
+def world(rules: Rules, engine: sa.Engine | None = None) -> Iterator[World]:
+    made = World(rules, engine or in_memory())
     silent = structlog.wrap_logger(None, processors=[_drop])
     with ExitStack() as stack:
         stack.callback(made.close)
@@ -375,6 +386,8 @@ HEARD = st.sampled_from([True, True, True, False])
 class Broadcasts(RuleBasedStateMachine):
     """Any life of a stream, of its webhooks, of the networks and of our own processes."""
 
+    engine = staticmethod(in_memory)
+
     @initialize(
         hold=st.sampled_from([0, 30]),
         generation=st.sampled_from(["no times", "stamps", "stamps and connects"]),
@@ -382,7 +395,9 @@ class Broadcasts(RuleBasedStateMachine):
     )
     def begin(self, hold: int, generation: str, answers: dict[str, list[str]]) -> None:
         self.stack = ExitStack()
-        self.world = self.stack.enter_context(world(Rules(hold=timedelta(seconds=hold))))
+        self.world = self.stack.enter_context(
+            world(Rules(hold=timedelta(seconds=hold)), self.engine())
+        )
         self.world.town.script = {name: deque(script) for name, script in answers.items()}
         self.owncast = Owncast(
             stamps=generation != "no times", connects=generation == "stamps and connects"
@@ -483,6 +498,20 @@ class Broadcasts(RuleBasedStateMachine):
 
 Broadcasts.TestCase.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
 TestAnyLifeOfAStream = Broadcasts.TestCase
+
+
+def test_any_life_of_a_stream_on_postgresql(postgresql_url: str) -> None:
+    def emptied() -> sa.Engine:
+        engine = connect(postgresql_url)
+        with engine.begin() as connection:
+            connection.execute(sa.text(f"TRUNCATE {', '.join(schema.tables)}"))
+        return engine
+
+    class OnPostgres(Broadcasts):
+        engine = staticmethod(emptied)
+
+    few = settings(max_examples=8, stateful_step_count=20, deadline=None)
+    run_state_machine_as_test(OnPostgres, settings=few)
 
 
 def judge(world: World) -> None:

@@ -396,7 +396,7 @@ def test_history_says_why_nobody_was_told(run: Run) -> None:
     box = wiring.open_outbox(wiring.read(alone))
     at = datetime(2026, 9, 12, 19, tzinfo=UTC)
     show = policy.Broadcast("b1", "default", began=at, since=at, seen=at)
-    with box.transaction() as stored:
+    with box.transaction("default") as stored:
         stored.put_broadcast(show)
     assert "  nobody was told: it began too long ago" in run("history", **alone).stdout
 

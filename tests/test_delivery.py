@@ -4,17 +4,17 @@ machine does meanwhile. The audience is the judge: `visible` is what it sees.
 
 import threading
 from collections.abc import Callable, Iterator
-from datetime import timedelta
-from pathlib import Path
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from announcer.delivery import AT_ONCE, SHARE
 from announcer.events import Kind
 from announcer.network import Network, Post, Receipt, Refused, Repeat, TryLater, Unsure
 from announcer.outbox import LEASE, Claim, Outbox
-from announcer.policy import Sight
+from announcer.policy import Sight, State
 from tests.fakes import (
     Fake,
     Findable,
@@ -31,7 +31,7 @@ Act = Callable[..., Stage]
 
 
 @pytest.fixture
-def act(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Act]:
+def act(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Act]:
     """Makes the stage: destinations are called `fake`, or like their classes if there are several.
 
     The jitter is always a half: the first wait is 1 s, the second 2 s.
@@ -41,7 +41,7 @@ def act(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Act]:
     def act(*networks: Network, **settings: Any) -> Stage:
         names = ["fake"] if len(networks) == 1 else [type(n).__name__.lower() for n in networks]
         told = dict(zip(names, networks, strict=True))
-        stage = Stage(tmp_path / "announcer.db", told, **settings)
+        stage = Stage(database_url, told, **settings)
         stages.append(stage)
         monkeypatch.setattr("announcer.attempt.now", lambda: stage.now)
         monkeypatch.setattr("announcer.attempt.dice", lambda: 0.5)
@@ -648,20 +648,31 @@ def test_a_process_that_slept_past_its_lease_sends_nothing_when_it_wakes(act: Ac
 # The database fails (B02)
 
 
+FULL = {
+    "sqlite": [
+        "CREATE TRIGGER full_disk BEFORE UPDATE ON posts WHEN NEW.state = 'settled' "
+        "BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END"
+    ],
+    "postgresql": [
+        "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = 'disk_full'; END $$",
+        "CREATE TRIGGER full_disk BEFORE UPDATE ON posts FOR EACH ROW "
+        "WHEN (NEW.state = 'settled') EXECUTE FUNCTION full_disk()",
+    ],
+}
+
+
 def refuse_receipts(box: Outbox) -> None:
     """As a full disk would: whatever a network answered can not be stored."""
     with box.engine.begin() as connection:
-        connection.execute(
-            sa.text(
-                "CREATE TRIGGER full BEFORE UPDATE ON posts WHEN NEW.state = 'settled' "
-                "BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END"
-            )
-        )
+        for statement in FULL[box.engine.dialect.name]:
+            connection.execute(sa.text(statement))
 
 
 def accept_receipts(box: Outbox) -> None:
+    where = " ON posts" if box.engine.dialect.name == "postgresql" else ""
     with box.engine.begin() as connection:
-        connection.execute(sa.text("DROP TRIGGER full"))
+        connection.execute(sa.text(f"DROP TRIGGER full_disk{where}"))
 
 
 def test_a_receipt_that_can_not_be_stored_is_kept_until_it_can_and_nothing_is_sent_twice(
@@ -739,9 +750,9 @@ def test_a_lost_lease_is_noticed_right_before_the_first_byte(
 def test_a_stop_that_comes_while_the_post_is_being_worded_is_heeded(
     act: Act, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stops(self: Outbox, *args: Any) -> bool:
+    def stops(self: Outbox, *args: Any) -> datetime | None:
         stage.hear(Kind.STOPPED)
-        return bool(freeze(self, *args))
+        return freeze(self, *args)
 
     freeze = Outbox.freeze
     network = Fake()
@@ -858,3 +869,28 @@ def test_a_try_that_begins_while_the_one_before_is_just_ending_is_waited_for_too
     gate.set()
     assert stage.delivery.stop(10)
     assert stage.told() == ("settled", "")
+
+
+def test_accounts_on_one_dead_network_leave_threads_to_the_others(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many they are, and although they were due before the other one."""
+    gate = threading.Event()
+    dead: dict[str, Network] = {f"dead.{n}": Fake() for n in range(SHARE + AT_ONCE + 5)}
+    for network in dead.values():
+        assert isinstance(network, Fake)
+        network.then(Turn(shows=True, gate=gate))
+    alive = Fake()
+    stage = Stage(database_url, dead | {"fake": alive})
+    monkeypatch.setattr("announcer.attempt.now", lambda: stage.now)
+    stage.hear()
+    try:
+        assert stage.delivery.run() is None  # whoever is done wakes it
+        wait_until(lambda: alive.visible)
+        assert SHARE <= len(stage.in_flight()) < SHARE + AT_ONCE
+    finally:
+        gate.set()
+    wait_until(lambda: not stage.in_flight())
+    stage.run()
+    assert {post.entry.state for post in stage.posts().values()} == {State.SETTLED}
+    stage.close()

@@ -25,7 +25,8 @@ PAGES = sorted(
     for folder in (ROOT, ROOT / "docs", ROOT / "docs/decisions")
     for path in folder.glob("*.md")
 )
-FOR_PEOPLE = [*PAGES, ROOT / "Dockerfile", ROOT / "compose.yaml", ROOT / "Makefile"]
+COMPOSE = ["compose.yaml", "compose.replicas.yaml"]
+FOR_PEOPLE = [*PAGES, *(ROOT / name for name in ("Dockerfile", "Makefile", *COMPOSE))]
 CONTRACT = {
     "OWNCAST_URL": "none",
     "OWNCAST_WEBHOOK_SECRET": "none",
@@ -200,7 +201,7 @@ def test_variables_are_recognised_in_any_form() -> None:
     assert "X_FOO" not in known()
 
 
-@pytest.mark.parametrize("file", ["Dockerfile", "compose.yaml"])
+@pytest.mark.parametrize("file", ["Dockerfile", "compose.yaml", "compose.replicas.yaml"])
 def test_what_a_container_is_given_can_be_used(file: str, tmp_path: Path) -> None:
     text = (ROOT / file).read_text("utf-8")
     set_there = dict(re.findall(r"(ANNOUNCER_[A-Z_]+)(?:=|: )\"?([^\s\"\\]+)", text))

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -49,8 +48,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    box = open_box(tmp_path / "announcer.db")
+def desk(database_url: str) -> Iterator[Desk]:
+    box = open_box(database_url)
     yield Desk(box)
     box.engine.dispose()
 
@@ -181,7 +180,7 @@ def test_a_stop_withdraws_what_nobody_was_told(desk: Desk) -> None:
 def test_a_stop_leaves_what_was_told_and_what_may_be_up(desk: Desk) -> None:
     desk.take(event())
     settle(desk)
-    with desk.box.transaction() as stored:
+    with desk.box.transaction("default") as stored:
         doubtful = replace(desk.posts()["discord"], state=State.DUE, shown=None, doubtful_since=NOW)
         stored.put_entries([doubtful], NOW)
     desk.take(stop(minutes=10))
@@ -214,7 +213,7 @@ def test_a_resume_revives_what_was_withdrawn_and_posts_nothing_twice(desk: Desk)
     (told, _) = desk.box.claim("me", NOW + timedelta(minutes=1), limit=9)
     desk.box.store(told, policy.settled(told.entry), NOW, None, None)
     other = next(name for name in desk.posts() if name != told.entry.destination)
-    with desk.box.transaction() as stored:  # the other was put off
+    with desk.box.transaction("default") as stored:  # the other was put off
         stored.put_entries([replace(desk.posts()[other], state=State.DUE)], NOW)
     desk.take(stop(minutes=2))
     assert desk.states() == {told.entry.destination: "settled", other: "withdrawn"}

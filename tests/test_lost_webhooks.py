@@ -174,7 +174,7 @@ def place(tmp_path: Path, town: Town, owncast: Owncast) -> Iterator[Place]:
 def test_d05_d06_start_title_and_end_happen_without_any_webhook(
     place: Place, owncast: Owncast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("announcer.policy.MERGE", timedelta(seconds=0.1))
+    monkeypatch.setattr("announcer.policy.broadcasts.MERGE", timedelta(seconds=0.1))
     owncast.is_asked(2)
     assert place.shows() == []
     owncast.viewers = 7

@@ -1,4 +1,4 @@
-"""The durable middle, on real SQLite files: who may send, what survives, what is refused."""
+"""The durable middle, on both databases: who may send, what survives, what is refused."""
 
 import multiprocessing
 import os
@@ -40,20 +40,23 @@ DUE = Entry(
 RECEIPT = Receipt("7", "https://fake.test/7", {"cid": "bafy", "uri": "at://x"})
 
 
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "announcer.db"
 
 
 @pytest.fixture
-def box(file: Path) -> Iterator[Outbox]:
-    box = open_box(file)
+def box(database_url: str) -> Iterator[Outbox]:
+    box = open_box(database_url)
     yield box
     box.engine.dispose()
 
 
 def put(box: Outbox, *entries: Entry, show: Broadcast = SHOW) -> None:
-    with box.transaction() as stored:
+    with box.transaction("default") as stored:
         stored.put_broadcast(show)
         for entry in entries:
             stored.put_entries([entry], NOW)
@@ -89,8 +92,8 @@ def claim_all(box: Outbox, owner: str) -> list[str]:
     return mine
 
 
-def claim_in_a_process(file: Path, owner: str, start: object, mine: "Queue[list[str]]") -> None:
-    box = open_box(file)
+def claim_in_a_process(url: str, owner: str, start: object, mine: "Queue[list[str]]") -> None:
+    box = open_box(url)
     start.wait()  # type: ignore[attr-defined]  # a Barrier, whose class is a function there
     mine.put(claim_all(box, owner))
 
@@ -122,12 +125,12 @@ def test_threads_claim_every_post_exactly_once(box: Outbox) -> None:
     assert sorted(mine) == keys
 
 
-def test_two_processes_claim_every_post_exactly_once(box: Outbox, file: Path) -> None:
+def test_two_processes_claim_every_post_exactly_once(box: Outbox, database_url: str) -> None:
     keys = many(box)
     system = multiprocessing.get_context("spawn")
     start, mine = system.Barrier(2), system.Queue()
     workers = [
-        system.Process(target=claim_in_a_process, args=(file, f"p{n}", start, mine))
+        system.Process(target=claim_in_a_process, args=(database_url, f"p{n}", start, mine))
         for n in range(2)
     ]
     for worker in workers:
@@ -244,7 +247,7 @@ def _try(reason: str = "") -> Try:
     return Try(NOW, 0.5, "publish", "delivered", reason)
 
 
-def test_what_was_stored_comes_back_as_it_was(box: Outbox, file: Path) -> None:
+def test_what_was_stored_comes_back_as_it_was(box: Outbox, database_url: str) -> None:
     mine = claim(box)
     box.freeze(mine, '{"text": "🔴 \\u2028"}', NOW)
     doubtful = replace(
@@ -256,7 +259,7 @@ def test_what_was_stored_comes_back_as_it_was(box: Outbox, file: Path) -> None:
         reason="no answer in time",
     )
     assert box.store(mine, doubtful, NOW, _try(), RECEIPT)
-    again = open_box(file)
+    again = open_box(database_url)
     ((show, (post,)),) = again.history(9)
     (claimed,) = again.claim("me", NOW + 2 * SECOND, limit=1)
     again.engine.dispose()
@@ -314,12 +317,12 @@ def test_only_tries_to_publish_count_for_the_budget(box: Outbox) -> None:
     assert box.published_since("another", NOW) == 0
 
 
-def test_memory_is_each_destinations_own_and_survives(box: Outbox, file: Path) -> None:
+def test_memory_is_each_destinations_own_and_survives(box: Outbox, database_url: str) -> None:
     mine = DestinationMemory(box, "fake")
     assert mine.get("session") is None
     mine.put("session", "one")
     mine.put("session", "two")
-    again = open_box(file)
+    again = open_box(database_url)
     assert DestinationMemory(again, "fake").get("session") == "two"
     assert DestinationMemory(again, "another").get("session") is None
     again.engine.dispose()
@@ -421,6 +424,7 @@ def test_a_key_that_does_not_exist_is_not_retried(box: Outbox) -> None:
 # The file
 
 
+@on_sqlite
 def test_b07_what_is_acknowledged_is_on_the_disk(box: Outbox) -> None:
     with box.engine.connect() as connection:
         told = {
@@ -436,6 +440,7 @@ def test_b07_what_is_acknowledged_is_on_the_disk(box: Outbox) -> None:
     }
 
 
+@on_sqlite
 def test_nobody_else_on_the_machine_can_read_it(box: Outbox, file: Path) -> None:
     put(box, DUE)
     box.enlist()
@@ -446,7 +451,7 @@ def test_nobody_else_on_the_machine_can_read_it(box: Outbox, file: Path) -> None
 
 def test_a_transaction_that_breaks_leaves_nothing(box: Outbox) -> None:
     def break_off() -> None:
-        with box.transaction() as transaction:
+        with box.transaction("default") as transaction:
             transaction.put_broadcast(SHOW)
             transaction.put_entries([DUE], NOW)
             transaction.add(event(), "because", SHOW.id)
@@ -455,10 +460,11 @@ def test_a_transaction_that_breaks_leaves_nothing(box: Outbox) -> None:
     with pytest.raises(RuntimeError):
         break_off()
     assert box.history(1) == []
-    with box.transaction() as transaction:
+    with box.transaction("default") as transaction:
         assert not transaction.knows(event())
 
 
+@on_sqlite
 def test_b03_two_writers_wait_for_each_other(box: Outbox, file: Path) -> None:
     """A read that turns into a write would fail at once, whatever the timeout."""
     other, order = open_box(file), []
@@ -466,12 +472,12 @@ def test_b03_two_writers_wait_for_each_other(box: Outbox, file: Path) -> None:
 
     def write() -> None:
         began.wait()
-        with other.transaction() as transaction:
+        with other.transaction("default") as transaction:
             order.append(transaction.past("default").broadcast)
 
     thread = threading.Thread(target=write)
     thread.start()
-    with box.transaction() as transaction:
+    with box.transaction("default") as transaction:
         began.set()
         transaction.put_broadcast(SHOW)
     thread.join()
@@ -489,7 +495,7 @@ def test_b04_a_lock_that_stays_is_a_storage_error_and_is_over_when_it_is(
     impatient: None, file: Path
 ) -> None:
     one, other = open_box(file), open_box(file)
-    with one.transaction():
+    with one.transaction("default"):
         with pytest.raises(StorageError):
             other.prove_writable()
         assert other.next_due() is None  # reading goes on
@@ -550,6 +556,7 @@ def servers(file: Path) -> Iterator[list[Server]]:
         server.kill()
 
 
+@on_sqlite
 def test_whoever_starts_alone_ends_the_leases_of_the_dead(
     box: Outbox, file: Path, servers: list[Server]
 ) -> None:
@@ -559,6 +566,7 @@ def test_whoever_starts_alone_ends_the_leases_of_the_dead(
     assert taken.entry.key == DUE.key
 
 
+@on_sqlite
 @pytest.mark.parametrize("killed", [None, 0, 1], ids=["two run", "the first died", "the second"])
 def test_whoever_starts_beside_others_leaves_their_leases(
     box: Outbox, file: Path, servers: list[Server], killed: int | None
@@ -582,17 +590,19 @@ def tables(file: Path) -> set[str]:
 
 
 def test_the_migrations_make_what_the_code_describes(box: Outbox) -> None:
+    def columns(table: sa.Table) -> dict[str, object]:
+        dialect = box.engine.dialect
+        return {c.name: (c.type.compile(dialect), c.nullable, c.primary_key) for c in table.columns}
+
+    def indexes(table: sa.Table) -> dict[object, object]:
+        return {i.name: (list(i.columns.keys()), bool(i.unique)) for i in table.indexes}
+
     found = sa.MetaData()
     found.reflect(box.engine)
     assert set(found.tables) == {*outbox.schema.tables, "alembic_version"}
     for name, table in outbox.schema.tables.items():
-        made = found.tables[name]
-        columns = {c.name: (c.type.compile(), c.nullable, c.primary_key) for c in table.columns}
-        assert {
-            c.name: (c.type.compile(), c.nullable, c.primary_key) for c in made.columns
-        } == columns
-        indexes = {i.name: (list(i.columns.keys()), bool(i.unique)) for i in table.indexes}
-        assert {i.name: (list(i.columns.keys()), bool(i.unique)) for i in made.indexes} == indexes
+        assert columns(found.tables[name]) == columns(table)
+        assert indexes(found.tables[name]) == indexes(table)
 
 
 def test_an_upgrade_twice_changes_nothing(box: Outbox) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -41,8 +40,10 @@ def network() -> Wall:
 
 
 @pytest.fixture
-def stage(tmp_path: Path, network: Wall, monkeypatch: pytest.MonkeyPatch) -> Iterator[QuietStage]:
-    made = QuietStage(tmp_path / "announcer.db", {"fake": network})
+def stage(
+    database_url: str, network: Wall, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[QuietStage]:
+    made = QuietStage(database_url, {"fake": network})
     made.quieten()
     monkeypatch.setattr("announcer.attempt.now", lambda: made.now)
     monkeypatch.setattr("announcer.attempt.dice", lambda: 0.5)
@@ -228,7 +229,7 @@ def test_a_retry_does_not_wake_anybody_at_night(stage: QuietStage, network: Wall
     assert len(network.sent) == 1
 
 
-def test_what_may_be_up_already_is_finished_at_night(tmp_path: Path, stage: QuietStage) -> None:
+def test_what_may_be_up_already_is_finished_at_night(stage: QuietStage) -> None:
     network = Findable()
     network.then(Unsure("no answer"))
     stage.start_up({"fake": network})

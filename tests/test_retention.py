@@ -62,7 +62,7 @@ def shelve(box: Outbox, number: int, **fields: Any) -> str:
     """An old broadcast with one post that was told."""
     show = replace(PAST, id=f"old{number}", began=OLD + number * HOUR)
     entry = replace(DONE, broadcast=show.id, key=f"{show.id}/live/fake", **fields)
-    with box.transaction() as stored:
+    with box.transaction("default") as stored:
         stored.put_broadcast(show)
         stored.put_entries([entry], OLD + number * HOUR)
     said = sa.text("UPDATE posts SET content = '{}' WHERE key = :key")
@@ -97,12 +97,12 @@ def test_events_and_pictures_go_sooner_but_for_the_last_stop(box: Outbox) -> Non
         event(Kind.STOPPED, OLD + HOUR),
         event(Kind.STARTED, NOW),
     ]
-    with box.transaction() as stored_:
+    with box.transaction("default") as stored_:
         for one in told:
             stored_.add(one, "because", None)
     assert not box.forget_events(NOW)
     box.forget_pictures(NOW)
-    with box.transaction() as stored_:
+    with box.transaction("default") as stored_:
         assert [stored_.knows(one) for one in told] == [False, True, True]
         assert stored_.past("default").stop_at == OLD + HOUR
 

@@ -461,3 +461,9 @@ def test_the_address_of_the_database_may_come_from_a_file(tmp_path: Path) -> Non
     settings = read(ANNOUNCER_DATABASE_URL_FILE=str(file))
     url = settings.service.database_url.get_secret_value()
     assert url == "postgresql://me:password@db.example/a"
+
+
+@pytest.mark.parametrize("variable", ["DISCORD__{}__WEBHOOK_URL", "OWNCAST__{}__URL"])
+def test_a_name_too_long_for_a_key_is_refused(variable: str) -> None:
+    with pytest.raises(SettingsError, match="60 letters at most"):
+        wiring.read({variable.format("A" * 61): "https://example.org/api/webhooks/1/abc"})

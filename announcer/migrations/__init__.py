@@ -4,7 +4,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from announcer.outbox import HEAD
+from announcer.outbox import HEAD, alone
 
 
 class SchemaTooNew(Exception):
@@ -15,12 +15,16 @@ def upgrade(engine: sa.Engine) -> bool:
     """Bring the database to HEAD, in one transaction. Whether there was none before. Raises
     SchemaTooNew or StorageError.
 
+    Several replicas may start at once on an empty database: one of them makes the schema.
     Alembic is loaded only if there is something to do: it is a third of the time to start.
     """
     with engine.begin() as connection:
+        if _found(connection) == HEAD:
+            return False
+        alone(connection)
         found = _found(connection)
         if found == HEAD:
-            return False
+            return False  # another one was faster
         if found is not None and found not in _known():
             raise SchemaTooNew(
                 f"the database has schema {found}, this version knows up to {HEAD}: "

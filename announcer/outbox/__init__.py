@@ -1,16 +1,15 @@
 """The durable middle: events, broadcasts, posts and what became of them. All SQL of the project.
 
 SQLite or PostgreSQL, through SQLAlchemy Core. `schema` has the tables, `database` the connections,
-`records` what a row means; `arrivals` is intake's side, `claims` delivery's,
-`accounts` what is kept of a destination, `duties` what one replica does for all, `desk` the
-operator's side, `files` a SQLite file as a file, `upkeep`
-what is forgotten.
+`postgres` what only PostgreSQL has, `files` a SQLite file as a file, `records` what a row means;
+`arrivals` is intake's side, `claims` delivery's, `accounts` what is kept of a destination, `duties`
+what one replica does for all, `desk` the operator's side, `upkeep` what is forgotten.
 """
 
 from announcer.outbox.accounts import Accounts, DestinationMemory
 from announcer.outbox.arrivals import Arrivals, Transaction
 from announcer.outbox.claims import LEASE, Claims
-from announcer.outbox.database import BadAddress, StorageError, Unusable, connect
+from announcer.outbox.database import BadAddress, StorageError, Unusable, alone, connect
 from announcer.outbox.desk import Desk
 from announcer.outbox.duties import Duties
 from announcer.outbox.files import Files, backup, file_of, inspect
@@ -33,6 +32,7 @@ __all__ = [
     "Transaction",
     "Try",
     "Unusable",
+    "alone",
     "backup",
     "connect",
     "file_of",

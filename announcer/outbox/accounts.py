@@ -3,11 +3,12 @@ what it remembers.
 """
 
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from announcer.network import Repeat
-from announcer.outbox.database import Database
+from announcer.outbox.database import Database, insert
 from announcer.outbox.records import breaker_of, entry_of, values_of
 from announcer.outbox.schema import breakers, broadcasts, closed, memory, posts, tries
 from announcer.policy import Breaker, State, reopened
@@ -28,15 +29,16 @@ class Accounts(Database):
 
     def close(self, destination: str, credentials: str, reason: str, now: datetime) -> None:
         """Send nothing there until its *credentials* (a fingerprint) change."""
-        with self.writing("close") as connection:
-            shut(connection, destination, (credentials, reason), now.timestamp())
+        closing, at = (credentials, reason), now.timestamp()
+        self.write("close", lambda connection: shut(connection, destination, closing, at))
 
     def reopen(self, destination: str, now: datetime, repeat: Repeat = Repeat.DOUBLES) -> list[str]:
         """Send there again, without waiting any more, and what was stopped since it was closed as
         far as that is still due: the keys. *repeat* is what a second post there does.
         """
         stopped = (State.FAILED, State.UNSURE, State.DUE)
-        with self.writing("reopen") as connection:
+
+        def work(connection: sa.Connection) -> list[str]:
             hold(connection, destination, None)
             mine = closed.c.destination == destination
             since = connection.scalar(sa.select(closed.c.at).where(mine))
@@ -50,7 +52,10 @@ class Accounts(Database):
                 .where(posts.c.state.in_(stopped))
                 .order_by(posts.c.key)
             ).mappings()
+            self.ring(connection)
             return [row["key"] for row in rows.all() if _reopen(connection, row, repeat, now)]
+
+        return self.write("reopen", work)
 
     def closed(self) -> dict[str, tuple[str, str]]:
         """Closed destinations: the fingerprint of their credentials, and why."""
@@ -67,18 +72,25 @@ class Accounts(Database):
 
 
 def shut(connection: sa.Connection, destination: str, closing: tuple[str, str], now: float) -> None:
-    connection.execute(sa.delete(closed).where(closed.c.destination == destination))
     credentials, reason = closing
     values = {"credentials": credentials, "at": now, "reason": reason}
-    connection.execute(sa.insert(closed).values(destination=destination, **values))
+    _put(connection, closed, destination, values)
 
 
 def hold(connection: sa.Connection, destination: str, breaker: Breaker | None) -> None:
     """What is held against a destination from now on. Only who has its post in flight may."""
-    connection.execute(sa.delete(breakers).where(breakers.c.destination == destination))
     if breaker:
-        values = values_of(breaker)
-        connection.execute(sa.insert(breakers).values(destination=destination, **values))
+        _put(connection, breakers, destination, values_of(breaker))
+    else:
+        connection.execute(sa.delete(breakers).where(breakers.c.destination == destination))
+
+
+def _put(
+    connection: sa.Connection, table: sa.Table, destination: str, values: dict[str, Any]
+) -> None:
+    """What is known of a destination, whatever was before: another replica may do the same."""
+    statement = insert(table, connection.dialect.name).values(destination=destination, **values)
+    connection.execute(statement.on_conflict_do_update(index_elements=["destination"], set_=values))
 
 
 def _reopen(connection: sa.Connection, row: sa.RowMapping, repeat: Repeat, now: datetime) -> bool:
@@ -108,9 +120,9 @@ class DestinationMemory:
             return connection.scalar(query)
 
     def put(self, name: str, value: str) -> None:
-        mine = sa.and_(memory.c.destination == self._destination, memory.c.name == name)
-        with self._database.writing("memory") as connection:
-            connection.execute(sa.delete(memory).where(mine))
-            connection.execute(
-                sa.insert(memory).values(destination=self._destination, name=name, value=value)
-            )
+        statement = (
+            insert(memory, self._database.engine.dialect.name)
+            .values(destination=self._destination, name=name, value=value)
+            .on_conflict_do_update(index_elements=["destination", "name"], set_={"value": value})
+        )
+        self._database.write("memory", lambda connection: connection.execute(statement))

@@ -1,13 +1,15 @@
 """Intake's side of the outbox: what Owncast told, what it means, and the posts that follow."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from announcer.events import Event, Kind
-from announcer.outbox.database import Database
+from announcer.outbox import postgres
+from announcer.outbox.database import Database, T
 from announcer.outbox.desk import SWITCH
 from announcer.outbox.records import broadcast_of, entry_of, epoch, upsert, values_of, when
 from announcer.outbox.schema import PAUSE, broadcasts, events, posts
@@ -23,8 +25,8 @@ _NEWEST = (
     .where(broadcasts.c.channel == sa.bindparam("channel"))
     .order_by(broadcasts.c.began.desc())
     .limit(1)
-    .with_for_update()
 )
+_NEWEST_LOCKED = _NEWEST.with_for_update()
 _STOPPED = sa.and_(events.c.channel == sa.bindparam("channel"), events.c.kind == Kind.STOPPED)
 _LAST_STOP = (
     sa.select(events.c.stamp, events.c.at)
@@ -37,28 +39,27 @@ _LAST_STOP = (
     .order_by(events.c.stamp.desc().nulls_last(), events.c.at.desc())
     .limit(1)
 )
-_ENTRIES = sa.select(posts).where(posts.c.broadcast == sa.bindparam("id")).with_for_update()
+_ENTRIES = (
+    sa.select(posts)
+    .where(posts.c.broadcast == sa.bindparam("id"))
+    .order_by(posts.c.key)
+    .with_for_update()
+)
 _ADD = sa.insert(events)
 
 
 class Transaction:
     """What intake does in one transaction."""
 
-    def __init__(self, connection: sa.Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: sa.Connection, ring: Callable[[sa.Connection], None]) -> None:
+        self._connection, self._ring = connection, ring
 
     def knows(self, event: Event) -> bool:
         same = {"channel": event.channel, "id": event.id}
         return self._connection.execute(_KNOWN, same).first() is not None
 
     def past(self, channel: str) -> Past:
-        row = self._connection.execute(_NEWEST, {"channel": channel}).mappings().one_or_none()
-        stop = self._connection.execute(_LAST_STOP, {"channel": channel}).one_or_none()
-        return Past(
-            broadcast_of(row) if row else None,
-            when(stop.stamp) if stop else None,
-            when(stop.at) if stop else None,
-        )
+        return _past(self._connection, channel, _NEWEST_LOCKED)
 
     def add(self, event: Event, because: str, broadcast: str | None) -> None:
         values = {
@@ -91,21 +92,35 @@ class Transaction:
             statement = upsert(posts, "key", Entry, self._connection.dialect.name)
             more = {"changed": now.timestamp(), "lease_until": 0}
             self._connection.execute(statement, [values_of(entry) | more for entry in entries])
+            self._ring(self._connection)
 
 
 class Arrivals(Database):
     """What intake and watch store."""
 
     @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
-        """Everything inside is stored together, on disk, or not at all."""
+    def transaction(self, channel: str) -> Iterator[Transaction]:
+        """Everything inside is stored together, on disk, or not at all; of one *channel* one at a
+        time, whichever replica hears of it: there is no row to lock for a first broadcast.
+        """
         with self.writing("event") as connection:
-            yield Transaction(connection)
+            if connection.dialect.name == "postgresql":
+                postgres.lock(connection, f"channel {channel}")
+            yield Transaction(connection, self.ring)
+
+    def within(self, channel: str, work: Callable[[Transaction], T]) -> T:
+        """What *work* gives in such a transaction, which may be made again, as `write` says."""
+
+        def once() -> T:
+            with self.transaction(channel) as stored:
+                return work(stored)
+
+        return self.again(once)
 
     def past(self, channel: str) -> Past:
         """What is known of a channel, for who only looks: to decide, ask within a transaction."""
         with self.reading() as connection:
-            return Transaction(connection).past(channel)
+            return _past(connection, channel, _NEWEST)
 
     def sighted(self, broadcast: str, now: datetime, viewers: int | None) -> None:
         """It was live *now*, seen by so many. Changes nothing of one that has stopped."""
@@ -121,5 +136,14 @@ class Arrivals(Database):
                 ),
             )
         )
-        with self.writing("sighting") as connection:
-            connection.execute(statement)
+        self.write("sighting", lambda connection: connection.execute(statement))
+
+
+def _past(connection: sa.Connection, channel: str, newest: sa.Select[Any]) -> Past:
+    row = connection.execute(newest, {"channel": channel}).mappings().one_or_none()
+    stop = connection.execute(_LAST_STOP, {"channel": channel}).one_or_none()
+    return Past(
+        broadcast_of(row) if row else None,
+        when(stop.stamp) if stop else None,
+        when(stop.at) if stop else None,
+    )

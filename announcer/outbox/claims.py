@@ -1,7 +1,7 @@
 """Delivery's side of the outbox: what is due is claimed, and what became of it is stored."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -28,6 +28,10 @@ from announcer.policy import SUSPECT, Entry, Hush, State
 
 LEASE = timedelta(minutes=5)
 """How long a try may be on its way: more than all time limits of one try together."""
+MARGIN = timedelta(minutes=1)
+"""Nothing more of a try begins so long before its lease ends: what has begun takes half of that at
+most, and the clocks of two replicas may differ by the other half.
+"""
 
 _STOPPED_AT = (
     sa.select(broadcasts.c.stopped).where(broadcasts.c.id == sa.bindparam("id")).with_for_update()
@@ -40,14 +44,17 @@ NEVER = 1e12
 class Claims(Database):
     """What delivery does, one claim at a time."""
 
-    def claim(self, owner: str, now: datetime, limit: int) -> list[Claim]:
-        """Posts that are due, at most one for each destination, and none where one is on its way.
-        A badge lets every post go first. Where nothing may be sent yet, only what is to be given
-        up. Of those that may have killed the process, one at a time: whichever did is known then,
-        and the others get through.
+    def claim(
+        self, owner: str, now: datetime, limit: int, but: Collection[str] = ()
+    ) -> list[Claim]:
+        """Posts that are due, at most one for each destination, and none where one is on its way,
+        nor of the networks *but*. A badge lets every post go first. Where nothing may be sent yet,
+        only what is to be given up. Of those that may have killed the process, one at a time:
+        whichever did is known then, and the others get through.
 
         They are `sending` from now on, and ours for LEASE.
         """
+        until = (now + LEASE).timestamp()
         due, other = posts.alias("due"), posts.alias("other")
         sending = sa.select(posts.c.destination).where(posts.c.state == State.SENDING)
         earlier = sa.select(other.c.key).where(
@@ -70,6 +77,7 @@ class Claims(Database):
             sa.select(due.c.key)
             .where(_ready(due, now.timestamp()))
             .where(due.c.destination.not_in(sending), ~earlier.exists(), alone)
+            .where(*(~_is_of(due.c.destination, network) for network in but))
             .order_by(due.c.next_at)
             .limit(limit)
             .with_for_update(skip_locked=True)
@@ -81,46 +89,56 @@ class Claims(Database):
             .values(
                 state=State.SENDING,
                 owner=owner,
-                lease_until=(now + LEASE).timestamp(),
+                lease_until=until,
                 left_at=None,
                 tries=posts.c.tries + 1,
                 changed=now.timestamp(),
             )
             .returning(posts)
         )
-        with self.writing("claim") as connection:
-            return _claims(connection, connection.execute(statement).mappings().all())
+        return self._claim("claim", owner, until, statement)
 
     def abandoned(self, owner: str, now: datetime) -> list[Claim]:
         """Posts whose lease ran out, now claimed by *owner*. That their owner died is stored before
         anything is made of it, lest one of them kill every process in turn.
         """
+        until = (now + LEASE).timestamp()
         late = sa.and_(posts.c.state == State.SENDING, posts.c.lease_until < now.timestamp())
         statement = (
             sa.update(posts)
             .where(late)
             .values(
                 owner=owner,
-                lease_until=(now + LEASE).timestamp(),
+                lease_until=until,
                 changed=now.timestamp(),
                 deaths=posts.c.deaths + sa.case((posts.c.owner == owner, 0), else_=1),
             )
-            .returning(posts.c.key)
         )
         with self.reading() as connection:
             if connection.execute(sa.select(posts.c.key).where(late).limit(1)).first() is None:
                 return []
-        with self.writing("takeover") as connection:
-            keys = connection.scalars(statement).all()
+        self.write("takeover", lambda connection: connection.execute(statement))
         with self.reading() as connection:
-            mine = sa.select(posts).where(posts.c.key.in_(keys), posts.c.owner == owner)
-            return _claims(connection, connection.execute(mine).mappings().all())
+            taken = connection.execute(_taken(owner, until)).mappings().all()
+            return _claims(connection, taken)
 
     def excuse(self, owner: str) -> None:
         """*owner* stops, as it was told: whatever it is still at then did not kill it."""
         its = sa.and_(posts.c.state == State.SENDING, posts.c.owner == owner)
         with self.writing("excuse") as connection:
             connection.execute(sa.update(posts).where(its).values(deaths=posts.c.deaths - 1))
+
+    def _claim(self, name: str, owner: str, until: float, statement: sa.UpdateBase) -> list[Claim]:
+        tried = False
+
+        def work(connection: sa.Connection) -> list[Claim]:
+            nonlocal tried
+            # If this is done again, the first time may have been stored after all.
+            rows = connection.execute(_taken(owner, until)).mappings().all() if tried else []
+            tried = True
+            return _claims(connection, rows or connection.execute(statement).mappings().all())
+
+        return self.write(name, work)
 
     def freeze(
         self,
@@ -129,9 +147,10 @@ class Claims(Database):
         left: datetime,
         picture: Picture | None = None,
         alerts: Sequence[tuple[Entry, str]] = (),
-    ) -> bool:
-        """Store what is about to leave; None keeps what is stored, for a change that is harmless
-        to repeat. *alerts* are about its words. False if the post is no longer ours, or something
+    ) -> datetime | None:
+        """Store what is about to leave; *content* None keeps what is stored, for a change that is
+        harmless to repeat. *alerts* are about its words. Gives until when it may begin to leave:
+        MARGIN before another may take it over. None if the post is no longer ours, or something
         else is wanted of it since it was claimed: send nothing then.
         """
         if picture:
@@ -144,7 +163,8 @@ class Claims(Database):
         if content is not None:
             values["content"] = content
         beyond = Consequences(claim.breaker, alerts=alerts)
-        return self._update_ours(claim, values, left, beyond=beyond, only_if_wanted=True)
+        ours = self._update_ours(claim, values, left, beyond=beyond, only_if_wanted=True)
+        return left + LEASE - MARGIN if ours else None
 
     def _keep(self, picture: Picture, now: datetime) -> None:
         """Before the post that needs it, in a transaction of its own: it may go to waste."""
@@ -152,10 +172,8 @@ class Claims(Database):
         values = {"at": at, "width": picture.width, "height": picture.height, "data": picture.data}
         statement = insert(pictures, self.engine.dialect.name)
         statement = statement.values(digest=picture.digest, **values)
-        with self.writing("picture") as connection:
-            connection.execute(
-                statement.on_conflict_do_update(index_elements=["digest"], set_={"at": at})
-            )
+        statement = statement.on_conflict_do_update(index_elements=["digest"], set_={"at": at})
+        self.write("picture", lambda connection: connection.execute(statement))
 
     def picture(self, digest: str) -> Picture | None:
         """As it was stored, without its description; None if it is not there any more."""
@@ -227,7 +245,8 @@ class Claims(Database):
         new = {f"new_{name}": value for name, value in values.items()}
         now, destination = at.timestamp(), claim.entry.destination
         beyond = beyond or Consequences(claim.breaker)
-        with self.writing("store" if "state" in values else "freeze") as connection:
+
+        def work(connection: sa.Connection) -> bool:
             # The broadcast before its posts, as intake locks them.
             locked = badge or beyond.alerts
             show = {"id": claim.entry.broadcast}
@@ -236,28 +255,25 @@ class Claims(Database):
                 _change_ours(frozenset(values), only_if_wanted), ours | new
             )
             stored = changed.rowcount == 1
-            if stored and badge:
-                put_badge(connection, badge, over=stopped is not None, now=now)
             if beyond.closing:
                 shut(connection, destination, beyond.closing, now)
-            if stored and beyond.breaker != claim.breaker:
-                hold(connection, destination, beyond.breaker)
             if stored or beyond.closing:
                 put_alerts(connection, beyond.alerts, now)
-            if stored and values.get("hush") is Hush.TITLE:
+            if badge or beyond.alerts:
+                self.ring(connection)
+            if not stored:
+                return "state" in values and _stored_before(connection, claim, values, what)
+            if badge:
+                put_badge(connection, badge, over=stopped is not None, now=now)
+            if beyond.breaker != claim.breaker:
+                hold(connection, destination, beyond.breaker)
+            if values.get("hush") is Hush.TITLE:
                 _judge_again(connection, claim)
-            if stored and what:
-                made = {
-                    "post": claim.entry.key,
-                    "destination": destination,
-                    "at": what.at.timestamp(),
-                    "took": what.took,
-                    "step": what.step,
-                    "outcome": what.outcome,
-                    "reason": what.reason,
-                }
-                connection.execute(_ADD_TRY, made)
-        return stored
+            if what:
+                connection.execute(_ADD_TRY, _made(claim, what))
+            return True
+
+        return self.write("store" if "state" in values else "freeze", work)
 
     def announced(self, broadcast: str) -> list[tuple[Entry, Receipt | None]]:
         """Every post that tells of its start, up or not, in the order of their keys."""
@@ -296,6 +312,13 @@ class Claims(Database):
             found = [connection.scalar(query) for query in (due, held, lease)]
         times = [time for time in found if time is not None]
         return when(min(times)) if times else None
+
+
+def _taken(owner: str, until: float) -> sa.Select[Any]:
+    """*until*, to the microsecond, tells what one claim took from what another did."""
+    return sa.select(posts).where(
+        posts.c.state == State.SENDING, posts.c.owner == owner, posts.c.lease_until == until
+    )
 
 
 @lru_cache
@@ -347,6 +370,39 @@ def _ready(post: sa.FromClause, now: float) -> sa.ColumnElement[bool]:
         post.c.next_at <= now,
         sa.or_(post.c.destination.not_in(held), _deadline(post) < now),
     )
+
+
+def _made(claim: Claim, what: Try) -> dict[str, Any]:
+    return {
+        "post": claim.entry.key,
+        "destination": claim.entry.destination,
+        "at": what.at.timestamp(),
+        "took": what.took,
+        "step": what.step,
+        "outcome": what.outcome,
+        "reason": what.reason,
+    }
+
+
+def _stored_before(
+    connection: sa.Connection, claim: Claim, values: Mapping[str, Any], what: Try | None
+) -> bool:
+    """Whether what we want to store is stored: a connection may break off after the commit and
+    before its answer. The try tells, which nobody else writes; else the time of the change.
+    """
+    key = posts.c.key == claim.entry.key
+    known = sa.select(posts.c.key).where(key, posts.c.owner.is_distinct_from(claim.owner))
+    if what:
+        mine = [tries.c[name] == value for name, value in _made(claim, what).items()]
+        known = known.where(sa.select(tries.c.id).where(*mine).exists())
+    else:
+        same = ("state", "shown", "tries", "reason", "changed")
+        known = known.where(*(posts.c[name].is_not_distinct_from(values[name]) for name in same))
+    return connection.execute(known).first() is not None
+
+
+def _is_of(destination: sa.ColumnElement[str], network: str) -> sa.ColumnElement[bool]:
+    return sa.or_(destination == network, destination.startswith(f"{network}.", autoescape=True))
 
 
 def _turn(post: sa.FromClause) -> sa.Tuple:

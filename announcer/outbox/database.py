@@ -3,19 +3,21 @@
 import errno
 import fcntl
 import os
+import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from announcer import crashpoints
-from announcer.outbox.schema import memory, posts
+from announcer.outbox import postgres
+from announcer.outbox.schema import duties, memory, posts
 from announcer.policy import State
 
 PRAGMAS = (
@@ -35,6 +37,12 @@ TURN = 10.0
 before it one after another, each for 10 s, and every thread of the server with them.
 """
 
+AGAIN = (0.0, 0.05, 0.2, 0.5)
+"""Up to so many seconds, by chance, before a transaction is made again that others got in the way
+of: on PostgreSQL, where several write at once.
+"""
+T = TypeVar("T")
+
 StorageError = SQLAlchemyError
 """The database could not do it: full, locked, read-only, away."""
 BadAddress = sa.exc.ArgumentError
@@ -51,7 +59,7 @@ def connect(url: str) -> sa.Engine:
     """
     address = sa.make_url(url)
     if address.get_backend_name() != "sqlite":
-        return sa.create_engine(address, pool_pre_ping=True, pool_size=8, max_overflow=40)
+        return postgres.engine(address)
     if not address.database or address.database == ":memory:":
         raise BadAddress("what is promised must survive the process")
     _claim_place(Path(address.database))
@@ -103,6 +111,14 @@ def insert(table: sa.Table, dialect: str) -> sqlite.Insert | postgresql.Insert:
     return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
 
+def alone(connection: sa.Connection) -> None:
+    """Until the end of this transaction, nobody else changes the schema. On SQLite nobody writes
+    beside a transaction anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        postgres.wait_for_schema(connection)
+
+
 class Database:
     """Who else uses it, and how. Every method of a subclass is one transaction."""
 
@@ -136,10 +152,44 @@ class Database:
             if self._turn:
                 self._turn.release()
 
+    def write(self, name: str, work: Callable[[sa.Connection], T]) -> T:
+        """What *work* gives, done in one transaction; done again from its beginning if that fails
+        for a reason that passes. Then it may find what it stored itself: a connection that breaks
+        off at the commit tells nobody whether it was one. Raises StorageError.
+        """
+
+        def once() -> T:
+            with self.writing(name) as connection:
+                return work(connection)
+
+        return self.again(once)
+
+    def again(self, once: Callable[[], T]) -> T:
+        """As `write`, for a transaction that *once* makes."""
+        for wait in AGAIN:
+            try:
+                return once()
+            except sa.exc.DBAPIError as problem:
+                if self._turn or not postgres.passes(problem):
+                    raise
+            time.sleep(wait * random.random())  # noqa: S311  # jitter, no secret
+        return once()
+
+    def ring(self, connection: sa.Connection) -> None:
+        """There is something due, or will be: every replica learns when this is committed. On
+        SQLite there is one process, which knows.
+        """
+        if connection.dialect.name == "postgresql":
+            postgres.ring(connection)
+
+    def listen(self, patience: float) -> Iterator[float] | None:
+        """See `postgres.listen`; None where nobody else rings."""
+        return postgres.listen(self.engine, patience) if self._turn is None else None
+
     def enlist(self) -> None:
         """Serve this SQLite file from now on, until the process ends, however that happens. If
-        nobody else does, every lease ends at once: its holder is dead. On PostgreSQL only time
-        tells.
+        nobody else does, every lease and every duty ends at once: its holder is dead. On PostgreSQL
+        only time tells.
         """
         file = self.engine.url.database
         if self.engine.dialect.name != "sqlite" or not file or file == ":memory:":
@@ -159,6 +209,7 @@ class Database:
             connection.execute(
                 sa.update(posts).where(posts.c.state == State.SENDING).values(lease_until=0)
             )
+            connection.execute(sa.delete(duties))
 
     def prove_writable(self) -> None:
         """Raises StorageError if nothing can be stored now. After a failure, and now and then, it

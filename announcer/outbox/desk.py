@@ -5,11 +5,12 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from announcer.network import Moment
-from announcer.outbox.database import Database
+from announcer.outbox.database import Database, insert
 from announcer.outbox.records import Shown, Try, broadcast_of, entry_of, shown_of, sure, when
 from announcer.outbox.schema import PAUSE, breakers, broadcasts, closed, posts, switches, tries
 from announcer.policy import Broadcast, Entry, Hush, State
 
+_LOCK = sa.select(broadcasts.c.id).with_for_update()
 SWITCH = sa.select(switches.c.since).where(switches.c.name == sa.bindparam("name"))
 
 
@@ -53,12 +54,19 @@ class Desk(Database):
             .values(next_at=now.timestamp(), changed=now.timestamp())
             .returning(posts)
         )
-        with self.writing("retry") as connection:
+        show = sa.select(posts.c.broadcast).where(posts.c.key == key).scalar_subquery()
+
+        def work(connection: sa.Connection) -> Entry | None:
+            # The broadcast before its posts, as intake locks them: it may be stopping just now.
+            connection.execute(_LOCK.where(broadcasts.c.id == show))
             for one in (statement, waiting):
                 row = connection.execute(one).mappings().one_or_none()
                 if row:
+                    self.ring(connection)
                     return entry_of(row)
             return None
+
+        return self.write("retry", work)
 
     def paused(self) -> datetime | None:
         """Since when nothing new is announced; None if that is not so."""
@@ -76,17 +84,21 @@ class Desk(Database):
             posts.c.doubtful_since.is_(None),
         )
         withdrawn = {"state": State.WITHDRAWN, "hush": Hush.PAUSE, "reason": reason, "tries": 0}
-        with self.writing("pause") as connection:
-            if connection.scalar(SWITCH, {"name": PAUSE}) is None:
-                connection.execute(sa.insert(switches).values(name=PAUSE, since=now.timestamp()))
-            held = sa.update(posts).where(waiting).values(**withdrawn, changed=now.timestamp())
+        switch = insert(switches, self.engine.dialect.name).values(
+            name=PAUSE, since=now.timestamp()
+        )
+        held = sa.update(posts).where(waiting).values(**withdrawn, changed=now.timestamp())
+
+        def work(connection: sa.Connection) -> list[str]:
+            connection.execute(switch.on_conflict_do_nothing(index_elements=["name"]))
             return sorted(connection.scalars(held.returning(posts.c.key)))
+
+        return self.write("pause", work)
 
     def resume(self) -> bool:
         """Announce again. False if that was not paused."""
-        with self.writing("resume") as connection:
-            gone = sa.delete(switches).where(switches.c.name == PAUSE).returning(switches.c.name)
-            return connection.scalar(gone) is not None
+        gone = sa.delete(switches).where(switches.c.name == PAUSE).returning(switches.c.name)
+        return self.write("resume", lambda connection: connection.scalar(gone)) is not None
 
     def announce(self, broadcast: str, now: datetime, until: datetime) -> list[str]:
         """Make the posts of a broadcast that a rule holds back due, whatever the rules say. Their
@@ -111,8 +123,13 @@ class Desk(Database):
             )
             .returning(posts.c.key)
         )
-        with self.writing("announce") as connection:
+
+        def work(connection: sa.Connection) -> list[str]:
+            connection.execute(_LOCK.where(broadcasts.c.id == broadcast))
+            self.ring(connection)
             return sorted(connection.scalars(statement))
+
+        return self.write("announce", work)
 
     def history(self, limit: int) -> list[tuple[Broadcast, list[Shown]]]:
         """The newest broadcasts, each with its posts and their tries."""

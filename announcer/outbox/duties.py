@@ -34,10 +34,9 @@ class Duties(Database):
             .on_conflict_do_update(index_elements=["name"], set_=values, where=mine)
             .returning(duties.c.owner)
         )
-        with self.writing("duty") as connection:
-            return connection.scalar(statement) is not None
+        return self.write("duty", lambda connection: connection.scalar(statement)) is not None
 
     def give_back(self, owner: str) -> None:
         """Every duty of *owner*, which stops: nobody need wait for the end of its time."""
-        with self.writing("duty") as connection:
-            connection.execute(sa.delete(duties).where(duties.c.owner == owner))
+        gone = sa.delete(duties).where(duties.c.owner == owner)
+        self.write("duty", lambda connection: connection.execute(gone))

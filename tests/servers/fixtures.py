@@ -57,9 +57,16 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A fresh database, on each kind that we promise to run on."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/announcer.db"
-    server: Postgres = request.getfixturevalue("postgres")
-    return server.new_database()
+        yield f"sqlite:///{tmp_path}/announcer.db"
+    else:
+        yield request.getfixturevalue("postgresql_url")
+
+
+@pytest.fixture
+def postgresql_url(postgres: Postgres) -> Iterator[str]:
+    url = postgres.new_database()
+    yield url
+    postgres.drop(url)

