@@ -73,7 +73,8 @@ class Server:
 
     def stop(self) -> None:
         self._over.set()
-        self._listening.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):  # it was stopped before
+            self._listening.shutdown(socket.SHUT_RDWR)
         for thread in list(self._threads):
             thread.join(5)
         self._listening.close()
@@ -118,10 +119,17 @@ class Server:
             if self._over.wait(self.pause):
                 return None
         if self.then == "hang":
-            self._over.wait(40)
+            self._wait_for_goodbye(peer)
         if self.then == "reset":
             _reset_on_close(peer)
         return None
+
+    def _wait_for_goodbye(self, peer: socket.socket) -> None:
+        peer.settimeout(0.05)
+        while not self._over.is_set():
+            with suppress(TimeoutError):
+                if not peer.recv(1):
+                    return
 
 
 def _reset_on_close(peer: socket.socket) -> None:
