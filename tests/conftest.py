@@ -116,6 +116,11 @@ class Wire:
         """Like `always`, for a side request that meets this failure."""
         self._standing.insert(0, (method, path, problem))
 
+    @property
+    def has_more(self) -> bool:
+        """Whether some of the script was not asked for."""
+        return bool(self._script)
+
     def asked(self, path: str) -> list[Sent]:
         """The requests so far whose path ends in *path*."""
         return [sent for sent in self.sent if sent.path.endswith(path)]

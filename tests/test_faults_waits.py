@@ -1,8 +1,6 @@
 """How long a network wants to be left alone, in every form, and the absurd ones."""
 
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
@@ -11,8 +9,7 @@ from announcer import wire as door
 from announcer.network import TryLater
 from announcer.wire import LONGEST_WAIT
 from tests.conftest import Wire
-from tests.fakes import Stage
-from tests.impostor import StandsIn, each_row
+from tests.impostor import OnStage, StandsIn, each_row
 from tests.rogue import OK, Serve
 from tests.test_network_contract import POST, Row
 
@@ -32,24 +29,6 @@ def wait_of(row: Row) -> timedelta:
     with pytest.raises(TryLater) as later:
         row.make().publish(POST)
     return later.value.wait
-
-
-@pytest.fixture
-def stage_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Row], Stage]]:
-    """A stage with the real network of a row, and half of every jitter."""
-    stages: list[Stage] = []
-
-    def start(row: Row) -> Stage:
-        stage = Stage(tmp_path / "announcer.db", {row.name: row.make()})
-        stages.append(stage)
-        monkeypatch.setattr("announcer.connection.now", lambda: stage.now)
-        monkeypatch.setattr("announcer.attempt.now", lambda: stage.now)
-        monkeypatch.setattr("announcer.attempt.dice", lambda: 0.5)
-        return stage
-
-    yield start
-    for stage in stages:
-        stage.close()
 
 
 # E12
@@ -124,11 +103,11 @@ def test_e13_an_absurd_wait_in_the_body_is_clamped(
 
 @each_row
 def test_e13_a_wait_past_the_deadline_is_told_at_once_and_nothing_more_is_sent(
-    row: Row, wire: Wire, stage_of: Callable[[Row], Stage]
+    row: Row, wire: Wire, on_stage: OnStage
 ) -> None:
     row.prepare(wire)
     wire.answers(429, {}, {"Retry-After": "999999999"})
-    stage = stage_of(row)
+    stage = on_stage(row.make())
     stage.hear()
     stage.run()
     state, reason = stage.told(row.name)
@@ -142,12 +121,12 @@ def test_e13_a_wait_past_the_deadline_is_told_at_once_and_nothing_more_is_sent(
 @each_row
 @pytest.mark.parametrize("value", ["-5", "abc", "Thu, 01 Jan 1970 00:00:00 GMT", "0"])
 def test_e13_a_wait_that_is_none_is_our_own_backoff(
-    row: Row, wire: Wire, stage_of: Callable[[Row], Stage], value: str
+    row: Row, wire: Wire, on_stage: OnStage, value: str
 ) -> None:
     row.prepare(wire)
     wire.answers(429, {}, {"Retry-After": value})
     wire.answers(200, row.answer)
-    stage = stage_of(row)
+    stage = on_stage(row.make())
     stage.hear()
     stage.run()
     assert stage.post(row.name).entry.next_at == stage.now + SECOND
