@@ -82,8 +82,8 @@ SAFETIES = (
     Safety(
         "a look before a repeat",
         "announcer/policy/tries.py",
-        "if entry.doubtful_since is not None and findable:",
-        "if entry.doubtful_since is not None and not findable:",
+        "return Step.PUBLISH if repeat is Repeat.HARMLESS else Step.FIND_OR_PUBLISH",
+        "return Step.PUBLISH",
         "it_looks_first_and_adopts_what_is_up",
     ),
     Safety(

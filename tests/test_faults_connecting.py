@@ -6,7 +6,6 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from tests.rogue import GOOD, SECRET, Authority, Serve
 from tests.test_network_contract import POST, Row
 
 CONNECT, TOTAL = 0.3, 0.9
+REAL_CONNECT, REAL_TOTAL = wire.CONNECT, wire.TOTAL
 
 
 @pytest.fixture(autouse=True)
@@ -77,9 +77,9 @@ def leads_to(monkeypatch: pytest.MonkeyPatch, *places: tuple[str, int]) -> None:
 # E01
 
 
-def test_e01_the_real_limit_is_ten_seconds_at_most() -> None:
-    text = Path(wire.__file__).read_text("utf-8")
-    assert "CONNECT, READ, TOTAL = 5.0, 20.0, 30.0" in text  # twice CONNECT for all addresses
+def test_e01_the_real_limits_are_ten_and_thirty_seconds_at_most() -> None:
+    assert 2 * REAL_CONNECT <= 10, "twice for all addresses together"
+    assert REAL_TOTAL <= 30
 
 
 def test_e01_a_black_hole_costs_the_connect_limit(monkeypatch: pytest.MonkeyPatch) -> None:
