@@ -130,7 +130,10 @@ def wait_hint(headers: Mapping[str, str]) -> timedelta:
 
 
 def _seconds(value: str) -> float | None:
-    return float(value) if re.fullmatch(r"\s*\d{1,12}(\.\d{1,12})?\s*", value) else None
+    """Of a header that came several times, and so has commas, the most."""
+    if not re.fullmatch(r"(?a:\s*\d{1,12}(\.\d{1,12})?\s*(,|$)){1,9}", value):
+        return None
+    return max(float(one) for one in value.split(",") if one.strip())
 
 
 def _epoch(seconds: float) -> datetime | None:

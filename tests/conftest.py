@@ -16,7 +16,7 @@ from urllib3.exceptions import ProtocolError
 from announcer import wire as door
 from announcer.connection import progress
 
-pytest_plugins = ["tests.servers.fixtures", "tests.rogue"]
+pytest_plugins = ["tests.servers.fixtures", "tests.rogue", "tests.impostor"]
 
 Body = bytes | str | Mapping[str, Any] | list[Any]
 Problem = Callable[[requests.PreparedRequest], Exception]
@@ -51,15 +51,25 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def to(self, request: requests.PreparedRequest) -> requests.Response:
-        raw, headers = self.body, dict(self.headers)
-        if isinstance(raw, Mapping | list):
-            raw = json.dumps(raw)
-            headers.setdefault("Content-Type", "application/json")
-        raw = raw.encode() if isinstance(raw, str) else raw
+        headers, body = self._encoded()
         answer = HTTPResponse(
-            BytesIO(raw), headers, self.status, preload_content=False, request_url=request.url
+            BytesIO(body), headers, self.status, preload_content=False, request_url=request.url
         )
         return door.Adapter().build_response(request, answer)
+
+    def raw(self) -> bytes:
+        """As a server sends it."""
+        headers, body = self._encoded()
+        headers["Content-Length"] = str(len(body))
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        return f"HTTP/1.1 {self.status} Said\r\n{head}\r\n".encode() + body
+
+    def _encoded(self) -> tuple[dict[str, str], bytes]:
+        body, headers = self.body, dict(self.headers)
+        if isinstance(body, Mapping | list):
+            body = json.dumps(body)
+            headers.setdefault("Content-Type", "application/json")
+        return headers, body.encode() if isinstance(body, str) else body
 
 
 @dataclass
@@ -106,6 +116,11 @@ class Wire:
         """Like `always`, for a side request that meets this failure."""
         self._standing.insert(0, (method, path, problem))
 
+    @property
+    def has_more(self) -> bool:
+        """Whether some of the script was not asked for."""
+        return bool(self._script)
+
     def asked(self, path: str) -> list[Sent]:
         """The requests so far whose path ends in *path*."""
         return [sent for sent in self.sent if sent.path.endswith(path)]
@@ -113,14 +128,20 @@ class Wire:
     def take(self, request: requests.PreparedRequest, timeout: Any) -> requests.Response:
         sent = Sent(request, timeout)
         self.sent.append(sent)
-        for method, path, standing in self._standing:
-            if request.method == method and sent.path.endswith(path):
-                return self._do(standing, request)
+        if standing := self.standing(str(request.method), sent.path):
+            return self._do(standing, request)
         self.scripted.append(sent)
         if not self._script:
             # pytest's own exception is no Exception, so nothing on the way can swallow it
             pytest.fail(f"nobody scripted {request.method} {sent.path}")
         return self._do(self._script.popleft(), request)
+
+    def standing(self, method: str, path: str) -> Answer | Problem | None:
+        """What `always` or `always_breaks` said of this request."""
+        for its_method, ending, standing in self._standing:
+            if its_method == method and path.endswith(ending):
+                return standing
+        return None
 
     def _do(self, step: Answer | Problem, request: requests.PreparedRequest) -> requests.Response:
         if isinstance(step, Answer):

@@ -6,12 +6,14 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, Protocol
+from urllib.parse import urlsplit
 
 import pytest
 from cryptography import x509
@@ -31,15 +33,17 @@ class Server:
     resets; takes one more request on the same connection; or resets once that has come.
 
     *heard* is what arrived, head and body of each request. With *speaks* false it takes the
-    connection and neither reads nor says a thing.
+    connection and neither reads nor says a thing. *aside* may answer a request, by its method and
+    path, in place of all this; it is not in *heard* then.
     """
 
-    parts: tuple[bytes, ...]
+    parts: Iterable[bytes]
     pause: float = 0.0
     then: Ending = "close"
     tls: ssl.SSLContext | None = None
     speaks: bool = True
     address: str = "127.0.0.1"
+    aside: Callable[[str, str], bytes | None] = lambda *_: None
     heard: list[bytes] = field(default_factory=list)
     connections: int = 0
     _ended: int = 0
@@ -49,8 +53,8 @@ class Server:
         family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
         self._listening = socket.create_server((self.address, 0), family=family)
         self.port: int = self._listening.getsockname()[1]
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
+        self._threads = [threading.Thread(target=self._serve, daemon=True)]
+        self._threads[0].start()
 
     @property
     def origin(self) -> str:
@@ -69,8 +73,10 @@ class Server:
 
     def stop(self) -> None:
         self._over.set()
-        self._listening.shutdown(socket.SHUT_RDWR)
-        self._thread.join(5)
+        with suppress(OSError):  # it was stopped before
+            self._listening.shutdown(socket.SHUT_RDWR)
+        for thread in list(self._threads):
+            thread.join(5)
         self._listening.close()
 
     def _serve(self) -> None:
@@ -80,14 +86,14 @@ class Server:
             except OSError:
                 return
             self.connections += 1
-            with peer:
-                peer.settimeout(5)
-                try:
-                    self._meet(peer)
-                except OSError:
-                    continue  # the other side had enough: what these tests are about
-                finally:
-                    self._ended += 1
+            self._threads.append(threading.Thread(target=self._talk, args=(peer,), daemon=True))
+            self._threads[-1].start()
+
+    def _talk(self, peer: socket.socket) -> None:
+        with peer, suppress(OSError):  # the other side had enough: what these tests are about
+            peer.settimeout(5)
+            self._meet(peer)
+        self._ended += 1
 
     def _meet(self, peer: socket.socket) -> None:
         if not self.speaks:
@@ -102,15 +108,28 @@ class Server:
                 _reset_on_close(speaking)
 
     def _answer(self, peer: socket.socket) -> None:
-        self.heard.append(_request(peer))
+        heard = _request(peer)
+        method, path, *_ = f"{heard.decode('latin-1')}  ".split(" ", 2)
+        if (aside := self.aside(method, urlsplit(path).path)) is not None:
+            peer.sendall(aside)
+            return self._answer(peer)
+        self.heard.append(heard)
         for part in self.parts:
             peer.sendall(part)
             if self._over.wait(self.pause):
-                return
+                return None
         if self.then == "hang":
-            self._over.wait(40)
+            self._wait_for_goodbye(peer)
         if self.then == "reset":
             _reset_on_close(peer)
+        return None
+
+    def _wait_for_goodbye(self, peer: socket.socket) -> None:
+        peer.settimeout(0.05)
+        while not self._over.is_set():
+            with suppress(TimeoutError):
+                if not peer.recv(1):
+                    return
 
 
 def _reset_on_close(peer: socket.socket) -> None:
@@ -145,6 +164,7 @@ class Serve(Protocol):
         tls: ssl.SSLContext | None = None,
         speaks: bool = True,
         address: str = "127.0.0.1",
+        aside: Callable[[str, str], bytes | None] = ...,
     ) -> Server: ...
 
 
@@ -174,15 +194,13 @@ class Authority:
         self.file = folder / "authority.pem"
         self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def server(self, host: str = "127.0.0.1", *, days: int = 1) -> ssl.SSLContext:
-        """For a server that says it is *host*, and may for *days* more; negative: no longer."""
+    def server(self, *hosts: str, days: int = 1) -> ssl.SSLContext:
+        """For a server that says it is *hosts*, and may for *days* more; negative: no longer."""
         key = ec.generate_private_key(ec.SECP256R1())
-        try:
-            place: x509.GeneralName = x509.IPAddress(ip_address(host))
-        except ValueError:
-            place = x509.DNSName(host)
-        certificate = self._sign(_name(host), key, x509.SubjectAlternativeName([place]), days)
-        both = self._folder / "server.pem"
+        places = [_place(host) for host in hosts or ("127.0.0.1",)]
+        names = x509.SubjectAlternativeName(places)
+        certificate = self._sign(_name("A server of the tests"), key, names, days)
+        both = self._folder / f"{certificate.serial_number}.pem"
         both.write_bytes(
             key.private_bytes(
                 serialization.Encoding.PEM,
@@ -193,6 +211,16 @@ class Authority:
         )
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(both)
+        return context
+
+    def town(self) -> ssl.SSLContext:
+        """For a server that is whoever it is asked for."""
+
+        def by_name(peer: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+            peer.context = self.server(name or "127.0.0.1")
+
+        context = self.server()
+        context.sni_callback = by_name
         return context
 
     def _sign(
@@ -216,8 +244,18 @@ class Authority:
         )
 
 
+def _place(host: str) -> x509.GeneralName:
+    return x509.IPAddress(ip_address(host)) if host[0].isdigit() else x509.DNSName(host)
+
+
 def _name(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def everywhere(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every name leads to *server*."""
+    there = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [there])
 
 
 @pytest.fixture

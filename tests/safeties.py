@@ -82,8 +82,8 @@ SAFETIES = (
     Safety(
         "a look before a repeat",
         "announcer/policy/tries.py",
-        "if entry.doubtful_since is not None and findable:",
-        "if entry.doubtful_since is not None and not findable:",
+        "return Step.PUBLISH if repeat is Repeat.HARMLESS else Step.FIND_OR_PUBLISH",
+        "return Step.PUBLISH",
         "it_looks_first_and_adopts_what_is_up",
     ),
     Safety(
@@ -95,7 +95,7 @@ SAFETIES = (
     ),
     Safety(
         "no answer is not a no",
-        "announcer/wire.py",
+        "announcer/meaning.py",
         '    if isinstance(problem, requests.Timeout):\n        return Unsure("no answer in time")',
         '    if isinstance(problem, requests.Timeout):\n        return TryLater("no answer")',
         "only_what_never_left_is_surely_not_posted",
@@ -186,9 +186,9 @@ SAFETIES = (
     ),
     Safety(
         "the total time of a request",
-        "announcer/wire.py",
-        "        timer.start()\n",
-        "        timer.cancel()\n",
+        "announcer/connection.py",
+        "    timer.start()\n",
+        "    timer.cancel()\n",
         "every_fault_has_its_meaning_within_the_total_limit",
     ),
     Safety(
@@ -221,7 +221,7 @@ SAFETIES = (
     ),
     Safety(
         "no absurd wait",
-        "announcer/wire.py",
+        "announcer/meaning.py",
         "return min(max(waits), LONGEST_WAIT)",
         "return max(waits)",
         "every_form_of_wait_is_understood_and_no_absurd_one",

@@ -324,7 +324,7 @@ def test_a_stream_that_nobody_hears_of_any_more_loses_it(act: Act) -> None:
     ids=["refused", "a missing scope", "a bug of ours"],
 )
 @pytest.mark.filterwarnings("default")
-def test_a_badge_that_is_refused_leaves_everything_else_as_it_is(
+def test_e23_a_badge_that_is_refused_leaves_everything_else_as_it_is(
     act: Act, problem: Exception
 ) -> None:
     network = Pin()

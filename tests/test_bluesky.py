@@ -437,7 +437,7 @@ def test_an_outage_while_renewing_does_not_spend_a_login(
     assert len(wire.asked(CREATE)) == 1
 
 
-def test_too_many_logins_wait_for_the_reset(wire: Wire) -> None:
+def test_e12_too_many_logins_wait_for_the_reset(wire: Wire) -> None:
     reset_at = datetime(2026, 11, 23, 12, 5, tzinfo=UTC).timestamp()
     headers = {"Date": "Mon, 23 Nov 2026 12:00:00 GMT", "RateLimit-Reset": f"{reset_at:.0f}"}
     wire.answers(429, {"error": "RateLimitExceeded"}, headers)

@@ -131,7 +131,7 @@ def test_it_stays_away_for_as_long_as_the_network_asked(act: Act) -> None:
     assert len(network.sent) == 1
 
 
-def test_a_wait_past_the_deadline_is_not_waited_for(act: Act) -> None:
+def test_e13_a_wait_past_the_deadline_is_not_waited_for(act: Act) -> None:
     network = Fake()
     network.then(TryLater("429", timedelta(hours=1)))
     stage = act(network)

@@ -238,7 +238,7 @@ GONE_FOR_GOOD = [
 
 
 @pytest.mark.parametrize(("status", "body"), GONE_FOR_GOOD)
-def test_a_webhook_that_is_gone_closes_the_destination(
+def test_e18_a_webhook_that_is_gone_closes_the_destination(
     wire: Wire, status: int, body: dict[str, Any]
 ) -> None:
     knows_its_server(wire)
@@ -250,7 +250,7 @@ def test_a_webhook_that_is_gone_closes_the_destination(
 
 
 @pytest.mark.parametrize(("status", "body"), GONE_FOR_GOOD)
-def test_a_webhook_that_is_gone_is_called_once_and_not_twice(
+def test_e18_a_webhook_that_is_gone_is_called_once_and_not_twice(
     wire: Wire, status: int, body: dict[str, Any]
 ) -> None:
     wire.always("GET", HOOK, status, body)
@@ -289,7 +289,7 @@ def test_a_page_of_some_firewall_does_not_close_the_destination(wire: Wire) -> N
         (None, timedelta()),
     ],
 )
-def test_a_rate_limit_tells_seconds_in_its_body(
+def test_e12_e13_a_rate_limit_tells_seconds_in_its_body(
     wire: Wire, call: Callable[[Discord], object], said: Any, wait: timedelta
 ) -> None:
     knows_its_server(wire)
@@ -306,13 +306,13 @@ def test_a_busy_discord_is_asked_later(wire: Wire, status: int, code: int) -> No
         discord().revise(RECEIPT, POST)
 
 
-def test_an_edit_of_a_deleted_message_is_gone(wire: Wire) -> None:
+def test_e19_an_edit_of_a_deleted_message_is_gone(wire: Wire) -> None:
     wire.answers(404, {"code": 10008, "message": "Unknown Message"})
     with pytest.raises(Gone):
         discord().revise(RECEIPT, POST)
 
 
-def test_an_edit_through_a_deleted_webhook_is_refused(wire: Wire) -> None:
+def test_e18_an_edit_through_a_deleted_webhook_is_refused(wire: Wire) -> None:
     wire.answers(404, {"code": 10015, "message": "Unknown Webhook"})
     with pytest.raises(Refused) as refusal:
         discord().revise(RECEIPT, POST)

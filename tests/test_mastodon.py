@@ -129,14 +129,14 @@ def test_a_redirect_without_an_address_is_no_success(wire: Wire) -> None:
         ACCOUNT.publish(POST)
 
 
-def test_a_missing_scope_is_named(wire: Wire) -> None:
+def test_e17_a_missing_scope_is_named(wire: Wire) -> None:
     wire.answers(403, OUT_OF_SCOPE)
     with pytest.raises(Refused, match="needs the scope write:statuses") as refusal:
         ACCOUNT.publish(POST)
     assert refusal.value.closes
 
 
-def test_a_server_that_lowered_its_limit_gets_a_shorter_text_later(wire: Wire) -> None:
+def test_e26_a_server_that_lowered_its_limit_gets_a_shorter_text_later(wire: Wire) -> None:
     mine = account()
     wire.always("GET", "/api/v2/instance", 200, instance(100))
     assert mine.limit() == 100
@@ -167,7 +167,7 @@ def test_a_change_sends_the_content_warning_again_or_it_would_be_lost(wire: Wire
 
 
 @pytest.mark.parametrize("status", [404, 410])
-def test_what_a_person_deleted_is_gone(wire: Wire, status: int) -> None:
+def test_e19_what_a_person_deleted_is_gone(wire: Wire, status: int) -> None:
     wire.answers(status, {"error": "Record not found"}, times=2)
     with pytest.raises(Gone):
         ACCOUNT.revise(Receipt("7"), POST)

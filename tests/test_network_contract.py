@@ -210,7 +210,7 @@ def test_the_words_leave_as_they_are(row: Row, network: Network, wire: Wire) -> 
         pytest.param(reset, Unsure, id="reset"),
     ],
 )
-def test_only_what_never_left_is_surely_not_posted(
+def test_e01_e02_only_what_never_left_is_surely_not_posted(
     network: Network, wire: Wire, problem: Problem, error: type[DeliveryError]
 ) -> None:
     wire.breaks(problem)
@@ -236,7 +236,7 @@ def test_only_what_never_left_is_surely_not_posted(
         (520, Unsure),
     ],
 )
-def test_a_status_means_one_of_the_errors(
+def test_e15_a_status_means_one_of_the_errors(
     network: Network, wire: Wire, status: int, error: type[DeliveryError]
 ) -> None:
     wire.answers(status, {"error": "Reason", "message": "told by the network"})
@@ -266,7 +266,9 @@ def test_credentials_that_are_refused_close_the_destination(
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_a_redirect_is_refused_and_not_followed(network: Network, wire: Wire, status: int) -> None:
+def test_e08_a_redirect_is_refused_and_not_followed(
+    network: Network, wire: Wire, status: int
+) -> None:
     wire.answers(status, "", {"Location": "https://elsewhere.example/"})
     with pytest.raises(Refused, match="redirect"):
         network.publish(POST)
@@ -286,7 +288,7 @@ def test_a_redirect_is_refused_and_not_followed(network: Network, wire: Wire, st
         pytest.param(200, "[" * 100_000, id="very deep"),
     ],
 )
-def test_a_good_status_without_the_id_is_no_success(
+def test_e05_e06_a_good_status_without_the_id_is_no_success(
     network: Network, wire: Wire, status: int, body: Body
 ) -> None:
     wire.answers(status, body)
@@ -294,7 +296,9 @@ def test_a_good_status_without_the_id_is_no_success(
         network.publish(POST)
 
 
-def test_a_throttled_post_waits_as_its_network_says(row: Row, network: Network, wire: Wire) -> None:
+def test_e12_a_throttled_post_waits_as_its_network_says(
+    row: Row, network: Network, wire: Wire
+) -> None:
     wire.answers(row.throttled.status, row.throttled.body, row.throttled.headers)
     with pytest.raises(TryLater) as failure:
         network.publish(POST)
@@ -315,7 +319,7 @@ def test_a_throttled_post_waits_as_its_network_says(row: Row, network: Network, 
     ],
 )
 @pytest.mark.parametrize("status", [429, 503])
-def test_every_form_of_retry_after_is_understood(
+def test_e12_e13_every_form_of_retry_after_is_understood(
     network: Network, wire: Wire, status: int, value: str, wait: timedelta
 ) -> None:
     wire.answers(status, {}, {**DATE, "Retry-After": value})
@@ -560,7 +564,7 @@ def test_a_change_keeps_the_receipt(row: Row, network: Network, wire: Wire) -> N
 
 
 @those(lambda network: isinstance(network, Revises))
-def test_a_post_that_a_person_deleted_is_gone(row: Row, network: Network, wire: Wire) -> None:
+def test_e19_a_post_that_a_person_deleted_is_gone(row: Row, network: Network, wire: Wire) -> None:
     assert isinstance(network, Revises)
     wire.answers(row.gone.status, row.gone.body, row.gone.headers)
     with pytest.raises(Gone):

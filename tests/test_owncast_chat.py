@@ -40,7 +40,7 @@ def test_only_success_is_success(wire: Wire, body: Body, error: type[Exception])
         CHAT.publish(POST)
 
 
-def test_a_missing_scope_is_named_since_the_server_does_not(wire: Wire) -> None:
+def test_e17_a_missing_scope_is_named_since_the_server_does_not(wire: Wire) -> None:
     wire.answers(401, "unauthorized", {"Content-Type": "text/plain"})
     with pytest.raises(Refused, match="may not send system messages") as refusal:
         CHAT.publish(POST)

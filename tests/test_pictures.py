@@ -171,7 +171,7 @@ UNFIT = [
 
 
 @pytest.mark.parametrize(("thumbnail", "status"), UNFIT)
-def test_what_is_no_fit_picture_gives_way_to_the_logo(
+def test_e25_what_is_no_fit_picture_gives_way_to_the_logo(
     owncast: Owncast, thumbnail: bytes, status: int
 ) -> None:
     owncast.shows(thumbnail, status)
@@ -182,7 +182,7 @@ def test_what_is_no_fit_picture_gives_way_to_the_logo(
 
 
 @pytest.mark.parametrize(("thumbnail", "status"), UNFIT)
-def test_where_the_logo_is_none_either_there_is_no_picture(
+def test_e25_where_the_logo_is_none_either_there_is_no_picture(
     owncast: Owncast, thumbnail: bytes, status: int
 ) -> None:
     owncast.shows(thumbnail, status)
@@ -220,7 +220,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> float:
     return 0.8
 
 
-def test_a_slow_server_holds_up_nobody_for_long(owncast: Owncast, impatient: float) -> None:
+def test_e25_a_slow_server_holds_up_nobody_for_long(owncast: Owncast, impatient: float) -> None:
     owncast.thumbnail = owncast.logo = drip
     there, begun = Pictures(owncast.address), time.monotonic()
     assert [there.take(of_stream=True) for _ in range(5)] == [None] * 5

@@ -295,7 +295,9 @@ def test_a_picture_that_mastodon_works_on_is_waited_for(wire: Wire, impatient: N
     assert form(wire.scripted[-1])["media_ids[]"] == ["301"]
 
 
-def test_a_picture_that_mastodon_never_finishes_is_left_out(wire: Wire, impatient: None) -> None:
+def test_e24_a_picture_that_mastodon_never_finishes_is_left_out(
+    wire: Wire, impatient: None
+) -> None:
     wire.always("POST", "/api/v2/media", 202, {"id": "301", "url": None})
     wire.always("GET", "/api/v1/media/301", 206, {"id": "301", "url": None})
     wire.answers(200, {"id": "7"})

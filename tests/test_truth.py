@@ -457,7 +457,7 @@ def test_what_was_removed_is_published_again_once(act: Act) -> None:
 
 
 @pytest.mark.parametrize("what", ["title", "end", "return"])
-def test_a_post_that_a_person_deleted_is_left_alone(act: Act, what: str) -> None:
+def test_e19_a_post_that_a_person_deleted_is_left_alone(act: Act, what: str) -> None:
     network = Wall()
     stage = live(act, network)
     stage.passes(minutes=20)

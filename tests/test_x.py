@@ -208,7 +208,7 @@ def test_an_odd_answer_is_still_judged_by_its_status(
         account().publish(POST)
 
 
-def test_the_daily_limit_is_waited_for_when_it_is_the_one_that_was_met(wire: Wire) -> None:
+def test_e12_the_daily_limit_is_waited_for_when_it_is_the_one_that_was_met(wire: Wire) -> None:
     headers = {
         "Date": "Mon, 23 Nov 2026 12:00:00 GMT",
         "x-rate-limit-reset": str(int(datetime(2026, 11, 23, 12, 15, tzinfo=UTC).timestamp())),

@@ -142,7 +142,11 @@ class Bluesky(Network, Finds, Removes, Shines):
         record = _record(post, json.loads(blob) if blob else None)
         answer = self._call("com.atproto.repo.putRecord", {**body, "record": record})
         uri, cid = answer.get("uri"), answer.get("cid")
-        if not isinstance(uri, str) or not isinstance(cid, str) or not (uri and cid):
+        if (
+            not isinstance(uri, str)
+            or not isinstance(cid, str)
+            or not (uri.strip() and cid.strip())
+        ):
             raise Unsure("200, but without the post's uri and cid")
         return _receipt(login, rkey, uri, cid)
 

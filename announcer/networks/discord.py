@@ -119,7 +119,7 @@ class Discord(Network, Revises, Removes):
             raise _meaning(answer)
         said = wire.json_of(answer)
         message, channel = said.get("id"), said.get("channel_id")
-        if not isinstance(message, str) or not message:
+        if not isinstance(message, str) or not message.strip():
             raise Unsure(f"{answer.status_code}, but without the message's id")
         place = f"{guild}/{channel}" if guild and channel else ""
         url = f"https://discord.com/channels/{place}/{message}" if place else ""

@@ -378,7 +378,7 @@ def _receipt(status: dict[str, Any], media: str = "") -> Receipt:
 def _id(thing: dict[str, Any]) -> str:
     """Raises Unsure if there is none. Opaque: a number on Mastodon, letters on Pleroma."""
     found = thing.get("id")
-    if not isinstance(found, str | int) or not str(found):
+    if not isinstance(found, str | int) or isinstance(found, bool) or not str(found).strip():
         raise Unsure("an answer without an id")
     return str(found)
 
