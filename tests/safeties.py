@@ -61,8 +61,8 @@ SAFETIES = (
     Safety(
         "the lease, asked once more before sending",
         "announcer/attempt.py",
-        "if not self._outbox.freeze(claim, content.frozen(), begun, picture, worries):",
-        "if self._outbox.freeze(claim, content.frozen(), begun, picture, worries) is None:",
+        "            return self._judge_again(claim)\n        try:\n            answered_to",
+        "            turn_ends = begun + DAY\n        try:\n            answered_to",
         "a_process_that_slept_past_its_lease_sends_nothing_when_it_wakes",
     ),
     Safety(

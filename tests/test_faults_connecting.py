@@ -197,7 +197,7 @@ def test_e10_a_resolver_that_takes_half_a_minute(
 def test_e11_where_ipv6_is_broken_ipv4_is_used(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
-    """Those of IPv6 come first, as most resolvers tell them: by turns, or the time would be over."""
+    """Those of IPv6 come first, as most resolvers tell them: by turns, or time would be over."""
     server = serve(GOOD)
     with BlackHole("::1") as hole:
         port = hole.port if broken == "a black hole" else 1
