@@ -61,8 +61,8 @@ SAFETIES = (
     Safety(
         "the lease, asked once more before sending",
         "announcer/attempt.py",
-        "            return self._judge_again(claim)\n        try:\n            answered_to",
-        "            turn_ends = begun + DAY\n        try:\n            answered_to",
+        "begun, picture, worries)\n",
+        "begun, picture, worries) or begun + DAY\n",
         "a_process_that_slept_past_its_lease_sends_nothing_when_it_wakes",
     ),
     Safety(
