@@ -242,3 +242,26 @@ def test_e19_what_a_person_deleted_is_left_alone(
     methods = [sent.request.method for sent in wire.scripted]
     assert methods in (["POST", "PATCH"], ["POST", "PUT"]), "one edit, which found out"
     assert stage.box.closed() == {}
+
+
+# E23
+
+
+def test_e23_a_reply_that_is_refused_leaves_the_announcement_as_it_is(
+    wire: Wire, on_stage: OnStage
+) -> None:
+    limit(wire, 500)
+    wire.answers(200, STATUS)
+    wire.answers(422, {"error": "Validation failed: you may not reply here"}, times=2)
+    settings = {"api_base_url": "https://mastodon.test", "access_token": SECRET}
+    stage = on_stage(Mastodon.model_validate({**settings, "when_ended": "reply"}))
+    stage.hear(title="Drawers")
+    stage.run()
+    stage.hear(Kind.STOPPED)
+    for _ in range(4):
+        later(stage, minutes=6)
+    assert stage.told("mastodon") == ("settled", "")
+    _, told = stage.box.history(1)[0]
+    ends = [post.entry for post in told if post.entry.moment == "ended"]
+    assert [(end.state.value, "may not reply" in end.reason) for end in ends] == [("failed", True)]
+    assert len(wire.scripted) == 2, "and no second announcement in its place"
