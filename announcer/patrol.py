@@ -50,12 +50,14 @@ class Patrol:
         """One round; when the next is due."""
         status = None
         try:
-            if not self._stopping and self._ours():
+            with self._storing:
+                ours = self._ours()
+            if ours:
                 status = self._watch.status()
                 self._tell(status is not None)
                 with self._storing:
                     # Once more: it may have been frozen since it asked, and what it saw be old.
-                    if not self._stopping and self._ours():
+                    if self._ours():
                         self._compare(status, datetime.now(UTC))
         except StorageError as problem:  # the next round finds it again
             log.error("storage", channel=self.channel, reason=type(problem).__name__)
@@ -75,6 +77,9 @@ class Patrol:
             self._storing.release()
 
     def _ours(self) -> bool:
+        """Asked by whoever has the lock: after `stop` this takes no duty that was given back."""
+        if self._stopping:
+            return False
         ours = self._outbox.hold(self._duty, self._owner, datetime.now(UTC), self._lasts)
         if not ours:
             self._lately = Lately()  # what was seen before says nothing of what others saw since

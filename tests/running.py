@@ -49,6 +49,9 @@ class Service:
     A second one in the same folder finds the database of the first.
     """
 
+    ready = "/readyz"
+    """What answers 200 once it has started."""
+
     def __init__(
         self,
         folder: Path,
@@ -125,6 +128,6 @@ class Service:
     def _ready(self) -> bool:
         assert self.process.poll() is None, f"the service ended:\n{self.log[-3000:]}"
         try:
-            return requests.get(f"{self.url}/readyz", timeout=2).status_code == 200
+            return requests.get(f"{self.url}{self.ready}", timeout=2).status_code == 200
         except requests.RequestException:
             return False

@@ -12,6 +12,7 @@ from fcntl import F_SETPIPE_SZ, fcntl
 from pathlib import Path
 
 import pytest
+import requests
 
 from announcer import rehearsal
 from tests.fakes import wait_until
@@ -216,10 +217,18 @@ def test_g08_two_deployments_with_the_same_accounts_are_one_post_where_keys_are_
 # A clock that was never set
 
 
+class Waiting(Service):
+    """Alive, and not ready before its clock is set."""
+
+    ready = "/healthz"
+
+
 def test_g14_a_clock_that_was_never_set_is_told_of(run: Run, tmp_path: Path) -> None:
     """As on a board without a battery: 1970 until it finds a time server."""
     ahead = {"LD_PRELOAD": str(compiled(CLOCK, tmp_path)), "AHEAD": str(60 - int(time.time()))}
-    service = run({"ANNOUNCER_POLL": "0s", **ahead})
+    service = run({"ANNOUNCER_POLL": "0s", **ahead}, kind=Waiting)
+    ready = requests.get(f"{service.url}/readyz", timeout=5)
+    assert (ready.status_code, ready.json()["clock"]) == (503, "not set")
     assert service.hear(payload("0.2-stream-started")) == 401
     service.until(lambda: "outcome=401" in service.log, "it is not in the log")
     (line,) = [line for line in service.log.splitlines() if "outcome=401" in line]

@@ -6,7 +6,11 @@ from datetime import timedelta
 
 import pytest
 
+from announcer.intake import Intake
 from announcer.outbox import Outbox
+from announcer.patrol import Patrol
+from announcer.policy import Rules
+from announcer.watch import Watch
 from tests.fakes import NOW, open_box
 
 LASTS = timedelta(minutes=1)
@@ -62,3 +66,13 @@ def test_of_many_who_ask_at_once_one_gets_it(box: Outbox) -> None:
     for thread in threads:
         thread.join()
     assert len(holders) == 1
+
+
+def test_a_round_under_way_at_the_stop_takes_no_duty_again(box: Outbox) -> None:
+    """It would keep the next process from watching for minutes."""
+    intake = Intake(box, Rules(), lambda _: [], {}, lambda: None)
+    patrol = Patrol("default", Watch("http://owncast.test"), intake, "me")
+    patrol.stop(0)
+    box.give_back("me")
+    patrol.look()
+    assert box.hold("watch default", "you", NOW, LASTS)

@@ -196,8 +196,17 @@ def test_two_replicas_that_hear_of_one_stream_in_two_ways_make_one_broadcast(
     box: Outbox, other: Outbox
 ) -> None:
     """One by webhook, the other by watching: there is no row yet to wait for each other at."""
-    ways = [event(id="by webhook"), event(id="by watching")]
-    together(lambda: intake(box).take(ways[0], NOW), lambda: intake(other).take(ways[1], NOW))
+
+    def waits() -> object:
+        with box.reading() as connection:
+            return connection.scalar(sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+    watching = threading.Thread(target=lambda: intake(other).take(event(id="by watching"), NOW))
+    with box.transaction("default") as stored:
+        watching.start()
+        wait_until(waits)
+        assert intake(box)._store(stored, event(id="by webhook"), NOW)
+    watching.join()
     assert len(box.history(9)) == 1
 
 
@@ -235,7 +244,9 @@ def test_b10_replicas_that_start_at_once_make_the_schema_once(postgres: Postgres
 def test_c06_a_replica_frozen_in_a_transaction_lets_go_of_its_locks(
     postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(limits.SESSION, "idle_in_transaction_session_timeout", "300ms")
+    limit = "idle_in_transaction_session_timeout"
+    assert limits.SESSION[limit] == "5s"  # less than others wait for a lock
+    monkeypatch.setitem(limits.SESSION, limit, "300ms")
     frozen, other = open_box(postgresql_url), open_box(postgresql_url)
     connection = frozen.engine.connect()
     limits.lock(connection, "channel default")  # and then nothing more is heard of it
