@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import requests
 import structlog
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ReadTimeoutError
 
 from announcer import crashpoints
 from announcer.connection import PlainPool, TlsPool, TurnOver, limited, progress, turn_is_over
@@ -44,6 +45,7 @@ FAR = timedelta(minutes=5)
 """A clock that far from ours is remarked upon: times that a server gives us are by its own."""
 
 log = structlog.get_logger("announcer.wire")
+POOLS = {"http": PlainPool, "https": TlsPool}
 _heard = threading.local()
 _strange_clocks: set[str] = set()
 
@@ -53,7 +55,12 @@ class Adapter(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": TlsPool}
+        self.poolmanager.pool_classes_by_scheme = POOLS
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **kwargs)  # another manager than the above
+        manager.pool_classes_by_scheme = POOLS
+        return manager
 
 
 class Session(requests.Session):
@@ -114,10 +121,11 @@ class Session(requests.Session):
             except Exception as problem:  # requests', urllib3's and the socket's, of many classes
                 if isinstance(problem, requests.exceptions.InvalidURL | NotSent):
                     raise
-                if not progress.begun or isinstance(problem, TurnOver):
+                unsent = progress.connection is not None and not progress.begun
+                if unsent or isinstance(problem, TurnOver):
                     raise NotSent(_why_not_sent(problem), request=request) from problem
-                if late.is_set():
-                    raise requests.ReadTimeout("over the total limit", request=request) from None
+                if late.is_set() or isinstance(problem, ReadTimeoutError):
+                    raise requests.ReadTimeout("no answer in time", request=request) from problem
                 if isinstance(problem, requests.RequestException):
                     raise
                 raise requests.ConnectionError(problem, request=request) from problem

@@ -199,6 +199,27 @@ SAFETIES = (
         "an_answer_is_inflated_no_further_than_its_limit",
     ),
     Safety(
+        "our own connections, also to a proxy",
+        "announcer/wire.py",
+        "        manager.pool_classes_by_scheme = POOLS\n",
+        "",
+        "through_a_proxy_the_limits_hold_and_what_left_may_be_posted",
+    ),
+    Safety(
+        "what left may be posted",
+        "announcer/connection.py",
+        "progress.begun = progress.begun or not self._connects",
+        "progress.begun = False",
+        "a_reset_on_a_reused_connection_is_not_repeated_by_the_pool",
+    ),
+    Safety(
+        "nothing begins after its turn",
+        "announcer/connection.py",
+        "if turn_is_over():",
+        "if not data:",
+        "a_turn_that_ends_while_we_connect_sends_not_one_byte",
+    ),
+    Safety(
         "no redirects",
         "announcer/wire.py",
         "self.max_redirects = 0",

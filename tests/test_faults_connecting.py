@@ -16,6 +16,7 @@ from announcer.network import DeliveryError, TryLater, Unsure
 from tests.impostor import StandsIn, each_row
 from tests.rogue import GOOD, SECRET, Authority, Serve
 from tests.test_network_contract import POST, Row
+from tests.tunnel import Tunnel
 
 CONNECT, TOTAL = 0.3, 0.9
 SLACK = 0.7
@@ -231,6 +232,30 @@ def test_e29_a_proxy_that_lets_nobody_through_is_named(
 def test_e29_a_proxy_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire.Session, "proxy", "http://127.0.0.1:1")
     seconds_until_it_gives_up(f"https://a.example/{SECRET}", r"through the proxy \(ANNOUNCER_PROXY")
+
+
+def test_e02_e29_through_a_proxy_the_limits_hold_and_what_left_may_be_posted(
+    trusted: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """requests connects to proxies by other classes than to anybody else: ours must be used."""
+    tunnel = Tunnel(trusted.server("a.example"))
+    monkeypatch.setattr(wire.Session, "proxy", tunnel.origin)
+    begun = time.monotonic()
+    with pytest.raises(Unsure, match="no answer in time"):
+        post(f"https://a.example/{SECRET}")
+    assert time.monotonic() - begun < TOTAL + SLACK
+    tunnel.end()
+    assert b'"text"' in tunnel.heard
+
+
+def test_e04_e29_a_reset_through_a_plain_proxy_may_be_posted(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = serve(then="reset")
+    monkeypatch.setattr(wire.Session, "proxy", proxy.origin)
+    with pytest.raises(Unsure, match="broke before the answer"):
+        post(f"http://a.example/{SECRET}")
+    assert len(proxy.heard) == 1
 
 
 # E32
