@@ -308,8 +308,10 @@ class Claims(Database):
             .where(waiting)
         )
         lease = sa.select(sa.func.min(posts.c.lease_until)).where(posts.c.state == State.SENDING)
+        # One statement sees one state of the world: a post that settles between two is in neither.
+        times_of = sa.select(*(query.scalar_subquery() for query in (due, held, lease)))
         with self.reading() as connection:
-            found = [connection.scalar(query) for query in (due, held, lease)]
+            found = connection.execute(times_of).one()
         times = [time for time in found if time is not None]
         return when(min(times)) if times else None
 
