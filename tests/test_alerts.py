@@ -58,6 +58,7 @@ def act(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Act]:
         stage = Stage(tmp_path / "announcer.db", told, alerted=("ops",), **settings)
         stages.append(stage)
         monkeypatch.setattr("announcer.attempt.now", lambda: stage.now)
+        monkeypatch.setattr("announcer.connection.now", lambda: stage.now)
         monkeypatch.setattr("announcer.attempt.dice", lambda: 0.5)
         return stage
 
