@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -28,6 +28,8 @@ from announcer.quiet import NEVER, Quiet
 
 log = structlog.get_logger("announcer.delivery")
 
+SECOND = timedelta(seconds=1)
+"""Between two looks whether our clock was set."""
 THREADS = 64
 """Posts on their way at once, from one process, however many destinations there are. They are made
 as they are needed.
@@ -75,6 +77,7 @@ class Delivery:
         self._busy: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._stopping = False
+        self._looked = CLOCK_SET
 
     def run(self) -> datetime | None:
         """Send off everything that is due; when to be called again, None if nothing waits.
@@ -84,7 +87,9 @@ class Delivery:
         now = attempt.now()
         if self._stopping or now < CLOCK_SET:
             return None
-        if moved := self._outbox.set_right(now):
+        moved = self._outbox.set_right(now) if abs(now - self._looked) >= SECOND else 0
+        self._looked = now
+        if moved:
             reason = "the clock was set: what is under way is due as if it had come now"
             log.warning("clock", posts=moved, reason=reason)
         for claim in self._outbox.abandoned(self.owner, attempt.now()):

@@ -36,6 +36,11 @@ most, and the clocks of two replicas may differ by the other half.
 _STOPPED_AT = (
     sa.select(broadcasts.c.stopped).where(broadcasts.c.id == sa.bindparam("id")).with_for_update()
 )
+_LATE = (
+    sa.select(posts.c.key)
+    .where(posts.c.state == State.SENDING, posts.c.lease_until < sa.bindparam("now_"))
+    .limit(1)
+)
 _ADD_TRY = sa.insert(tries)
 NEVER = 1e12
 """Epoch seconds, when nobody waits any more."""
@@ -55,58 +60,32 @@ class Claims(Database):
         They are `sending` from now on, and ours for LEASE.
         """
         until = (now + LEASE).timestamp()
-        due, other = posts.alias("due"), posts.alias("other")
-        sending = sa.select(posts.c.destination).where(posts.c.state == State.SENDING)
-        earlier = sa.select(other.c.key).where(
-            _ready(other, now.timestamp()),
-            other.c.destination == due.c.destination,
-            _turn(other) < _turn(due),
-        )
-        # Two questions, each with an index of its own: as one they would be asked of every post.
-        on_trial = sa.select(posts.c.key).where(
-            posts.c.state == State.SENDING, posts.c.deaths >= SUSPECT
-        )
-        suspected = sa.select(other.c.key).where(
-            _ready(other, now.timestamp()),
-            other.c.deaths >= SUSPECT,
-            other.c.destination.not_in(sending),
-            _turn(other) < _turn(due),
-        )
-        alone = sa.or_(due.c.deaths < SUSPECT, ~sa.or_(on_trial.exists(), suspected.exists()))
-        first = (
-            sa.select(due.c.key)
-            .where(_ready(due, now.timestamp()))
-            .where(due.c.destination.not_in(sending), ~earlier.exists(), alone)
-            .where(*(~_is_of(due.c.destination, network) for network in but))
-            .order_by(due.c.next_at)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-            .cte("first")
-        )
-        statement = (
-            sa.update(posts)
-            .where(posts.c.key.in_(sa.select(first.c.key)))
-            .values(
-                state=State.SENDING,
-                owner=owner,
-                lease_until=until,
-                left_at=None,
-                tries=posts.c.tries + 1,
-                changed=now.timestamp(),
+        given = {"now_": now.timestamp(), "us": owner, "until_": until, "most": limit}
+        statement = _due(tuple(sorted(but)))
+        tried = False
+
+        def work(connection: sa.Connection) -> list[Claim]:
+            nonlocal tried
+            # If this is done again, the first time may have been stored after all.
+            rows = connection.execute(_taken(owner, until)).mappings().all() if tried else []
+            tried = True
+            return _claims(
+                connection, rows or connection.execute(statement, given).mappings().all()
             )
-            .returning(posts)
-        )
-        return self._claim("claim", owner, until, statement)
+
+        return self.write("claim", work)
 
     def abandoned(self, owner: str, now: datetime) -> list[Claim]:
         """Posts whose lease ran out, now claimed by *owner*. That their owner died is stored before
         anything is made of it, lest one of them kill every process in turn.
         """
+        with self.reading() as connection:
+            if connection.execute(_LATE, {"now_": now.timestamp()}).first() is None:
+                return []
         until = (now + LEASE).timestamp()
-        late = sa.and_(posts.c.state == State.SENDING, posts.c.lease_until < now.timestamp())
         statement = (
             sa.update(posts)
-            .where(late)
+            .where(posts.c.state == State.SENDING, posts.c.lease_until < now.timestamp())
             .values(
                 owner=owner,
                 lease_until=until,
@@ -114,9 +93,6 @@ class Claims(Database):
                 deaths=posts.c.deaths + sa.case((posts.c.owner == owner, 0), else_=1),
             )
         )
-        with self.reading() as connection:
-            if connection.execute(sa.select(posts.c.key).where(late).limit(1)).first() is None:
-                return []
         self.write("takeover", lambda connection: connection.execute(statement))
         with self.reading() as connection:
             taken = connection.execute(_taken(owner, until)).mappings().all()
@@ -127,18 +103,6 @@ class Claims(Database):
         its = sa.and_(posts.c.state == State.SENDING, posts.c.owner == owner)
         with self.writing("excuse") as connection:
             connection.execute(sa.update(posts).where(its).values(deaths=posts.c.deaths - 1))
-
-    def _claim(self, name: str, owner: str, until: float, statement: sa.UpdateBase) -> list[Claim]:
-        tried = False
-
-        def work(connection: sa.Connection) -> list[Claim]:
-            nonlocal tried
-            # If this is done again, the first time may have been stored after all.
-            rows = connection.execute(_taken(owner, until)).mappings().all() if tried else []
-            tried = True
-            return _claims(connection, rows or connection.execute(statement).mappings().all())
-
-        return self.write(name, work)
 
     def freeze(
         self,
@@ -288,32 +252,85 @@ class Claims(Database):
         """When the next post can be claimed, or the next lease ends; None if nothing waits. Not for
         those that go one at a time: they come when one is done.
         """
-        sending = sa.select(posts.c.destination).where(posts.c.state == State.SENDING)
-        waiting = sa.and_(
-            posts.c.state == State.DUE,
-            posts.c.destination.not_in(sending),
-            posts.c.deaths < SUSPECT,
-        )
-        due = sa.select(sa.func.min(posts.c.next_at)).where(
-            waiting, posts.c.destination.not_in(sa.select(breakers.c.destination))
-        )
-        given_up = sa.case(
-            (_deadline(posts) < breakers.c.until, _deadline(posts)), else_=breakers.c.until
-        )
-        held = (
-            sa.select(
-                sa.func.min(sa.case((posts.c.next_at > given_up, posts.c.next_at), else_=given_up))
-            )
-            .join_from(posts, breakers, posts.c.destination == breakers.c.destination)
-            .where(waiting)
-        )
-        lease = sa.select(sa.func.min(posts.c.lease_until)).where(posts.c.state == State.SENDING)
-        # One statement sees one state of the world: a post that settles between two is in neither.
-        times_of = sa.select(*(query.scalar_subquery() for query in (due, held, lease)))
         with self.reading() as connection:
-            found = connection.execute(times_of).one()
+            found = connection.execute(_next_due()).one()
         times = [time for time in found if time is not None]
         return when(min(times)) if times else None
+
+
+@lru_cache
+def _next_due() -> sa.Select[Any]:
+    """When the next is due, the first that is held, and when a lease ends. One statement sees
+    one state of the world: what settles between two would be in neither.
+    """
+    sending = sa.select(posts.c.destination).where(posts.c.state == State.SENDING)
+    waiting = sa.and_(
+        posts.c.state == State.DUE,
+        posts.c.destination.not_in(sending),
+        posts.c.deaths < SUSPECT,
+    )
+    due = sa.select(sa.func.min(posts.c.next_at)).where(
+        waiting, posts.c.destination.not_in(sa.select(breakers.c.destination))
+    )
+    given_up = sa.case(
+        (_deadline(posts) < breakers.c.until, _deadline(posts)), else_=breakers.c.until
+    )
+    held = (
+        sa.select(
+            sa.func.min(sa.case((posts.c.next_at > given_up, posts.c.next_at), else_=given_up))
+        )
+        .join_from(posts, breakers, posts.c.destination == breakers.c.destination)
+        .where(waiting)
+    )
+    lease = sa.select(sa.func.min(posts.c.lease_until)).where(posts.c.state == State.SENDING)
+    return sa.select(*(query.scalar_subquery() for query in (due, held, lease)))
+
+
+@lru_cache(maxsize=64)
+def _due(but: tuple[str, ...]) -> sa.UpdateBase:
+    """The claim, built once: SQLAlchemy takes longer for that than a database to run it."""
+    now = sa.bindparam("now_", type_=sa.Double)
+    due, other = posts.alias("due"), posts.alias("other")
+    sending = sa.select(posts.c.destination).where(posts.c.state == State.SENDING)
+    earlier = sa.select(other.c.key).where(
+        _ready(other, now),
+        other.c.destination == due.c.destination,
+        _turn(other) < _turn(due),
+    )
+    # Two questions, each with an index of its own: as one they would be asked of every post.
+    on_trial = sa.select(posts.c.key).where(
+        posts.c.state == State.SENDING, posts.c.deaths >= SUSPECT
+    )
+    suspected = sa.select(other.c.key).where(
+        _ready(other, now),
+        other.c.deaths >= SUSPECT,
+        other.c.destination.not_in(sending),
+        _turn(other) < _turn(due),
+    )
+    alone = sa.or_(due.c.deaths < SUSPECT, ~sa.or_(on_trial.exists(), suspected.exists()))
+    first = (
+        sa.select(due.c.key)
+        .where(_ready(due, now))
+        .where(due.c.destination.not_in(sending), ~earlier.exists(), alone)
+        .where(*(~_is_of(due.c.destination, network) for network in but))
+        .order_by(due.c.next_at)
+        .limit(sa.bindparam("most", type_=sa.Integer))
+        .with_for_update(skip_locked=True)
+        .cte("first")
+    )
+    return (
+        sa.update(posts)
+        .where(posts.c.key.in_(sa.select(first.c.key)))
+        .values(
+            state=State.SENDING,
+            owner=sa.bindparam("us"),
+            lease_until=sa.bindparam("until_"),
+            left_at=None,
+            tries=posts.c.tries + 1,
+            changed=now,
+        )
+        .returning(posts)
+    )
 
 
 def _taken(owner: str, until: float) -> sa.Select[Any]:
@@ -364,7 +381,7 @@ def _deadline(post: sa.FromClause) -> sa.ColumnElement[float]:
     )
 
 
-def _ready(post: sa.FromClause, now: float) -> sa.ColumnElement[bool]:
+def _ready(post: sa.FromClause, now: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
     """Due, and its destination may be asked, or its time is over."""
     held = sa.select(breakers.c.destination).where(breakers.c.until > now)
     return sa.and_(
@@ -441,13 +458,11 @@ def _claims(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> list[Cl
         sa.select(posts.c.destination, newest.label("content")).where(posts.c.key.in_(keys))
     ).mappings()
     last_of = {row["destination"]: row["content"] for row in said}
-    starts = sa.select(posts).where(
-        posts.c.moment == Moment.LIVE,
-        posts.c.broadcast.in_({row["broadcast"] for row in rows if row["moment"] != Moment.LIVE}),
-    )
+    later = {row["broadcast"] for row in rows if row["moment"] != Moment.LIVE}
+    starts = sa.select(posts).where(posts.c.moment == Moment.LIVE, posts.c.broadcast.in_(later))
     start_of = {
         (row["broadcast"], row["destination"]): (entry_of(row), receipt_of(row))
-        for row in connection.execute(starts).mappings()
+        for row in (connection.execute(starts).mappings() if later else ())
     }
     return [
         Claim(
