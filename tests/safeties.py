@@ -263,7 +263,7 @@ SAFETIES = (
     ),
     Safety(
         "a destination that asks for patience is left alone",
-        "announcer/outbox/claims.py",
+        "announcer/outbox/queue.py",
         "sa.or_(post.c.destination.not_in(held), _deadline(post) < now),",
         "sa.or_(sa.true(), post.c.destination.not_in(held)),",
         "a_429_holds_the_whole_destination_and_no_other",

@@ -2,8 +2,9 @@
 
 SQLite or PostgreSQL, through SQLAlchemy Core. `schema` has the tables, `database` the connections,
 `postgres` what only PostgreSQL has, `files` a SQLite file as a file, `records` what a row means;
-`arrivals` is intake's side, `claims` delivery's, `accounts` what is kept of a destination, `duties`
-what one replica does for all, `desk` the operator's side, `upkeep` what is forgotten.
+`arrivals` is intake's side, `queue` and `claims` delivery's, `accounts` what is kept of a
+destination, `duties` what one replica does for all, `desk` the operator's side, `upkeep` what is
+forgotten.
 """
 
 from announcer.outbox.accounts import Accounts, DestinationMemory

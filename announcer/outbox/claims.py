@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from announcer.network import Moment, Picture, Receipt
+from announcer.outbox import queue
 from announcer.outbox.accounts import hold, shut
 from announcer.outbox.beside import put_alerts, put_badge
 from announcer.outbox.database import Database, insert
@@ -24,7 +25,7 @@ from announcer.outbox.records import (
     when,
 )
 from announcer.outbox.schema import breakers, broadcasts, closed, pictures, posts, tries
-from announcer.policy import SUSPECT, Entry, Hush, State
+from announcer.policy import Entry, Hush, State
 
 LEASE = timedelta(minutes=5)
 """How long a try may be on its way: more than all time limits of one try together."""
@@ -36,14 +37,7 @@ most, and the clocks of two replicas may differ by the other half.
 _STOPPED_AT = (
     sa.select(broadcasts.c.stopped).where(broadcasts.c.id == sa.bindparam("id")).with_for_update()
 )
-_LATE = (
-    sa.select(posts.c.key)
-    .where(posts.c.state == State.SENDING, posts.c.lease_until < sa.bindparam("now_"))
-    .limit(1)
-)
 _ADD_TRY = sa.insert(tries)
-NEVER = 1e12
-"""Epoch seconds, when nobody waits any more."""
 
 
 class Claims(Database):
@@ -61,13 +55,13 @@ class Claims(Database):
         """
         until = (now + LEASE).timestamp()
         given = {"now_": now.timestamp(), "us": owner, "until_": until, "most": limit}
-        statement = _due(tuple(sorted(but)))
+        statement = queue.due_now(tuple(sorted(but)))
         tried = False
 
         def work(connection: sa.Connection) -> list[Claim]:
             nonlocal tried
             # If this is done again, the first time may have been stored after all.
-            rows = connection.execute(_taken(owner, until)).mappings().all() if tried else []
+            rows = connection.execute(queue.taken(owner, until)).mappings().all() if tried else []
             tried = True
             return _claims(
                 connection, rows or connection.execute(statement, given).mappings().all()
@@ -80,7 +74,7 @@ class Claims(Database):
         anything is made of it, lest one of them kill every process in turn.
         """
         with self.reading() as connection:
-            if connection.execute(_LATE, {"now_": now.timestamp()}).first() is None:
+            if connection.execute(queue.LATE, {"now_": now.timestamp()}).first() is None:
                 return []
         until = (now + LEASE).timestamp()
         statement = (
@@ -95,7 +89,7 @@ class Claims(Database):
         )
         self.write("takeover", lambda connection: connection.execute(statement))
         with self.reading() as connection:
-            taken = connection.execute(_taken(owner, until)).mappings().all()
+            taken = connection.execute(queue.taken(owner, until)).mappings().all()
             return _claims(connection, taken)
 
     def excuse(self, owner: str) -> None:
@@ -253,91 +247,9 @@ class Claims(Database):
         those that go one at a time: they come when one is done.
         """
         with self.reading() as connection:
-            found = connection.execute(_next_due()).one()
+            found = connection.execute(queue.next_due()).one()
         times = [time for time in found if time is not None]
         return when(min(times)) if times else None
-
-
-@lru_cache
-def _next_due() -> sa.Select[Any]:
-    """When the next is due, the first that is held, and when a lease ends. One statement sees
-    one state of the world: what settles between two would be in neither.
-    """
-    sending = sa.select(posts.c.destination).where(posts.c.state == State.SENDING)
-    waiting = sa.and_(
-        posts.c.state == State.DUE,
-        posts.c.destination.not_in(sending),
-        posts.c.deaths < SUSPECT,
-    )
-    due = sa.select(sa.func.min(posts.c.next_at)).where(
-        waiting, posts.c.destination.not_in(sa.select(breakers.c.destination))
-    )
-    given_up = sa.case(
-        (_deadline(posts) < breakers.c.until, _deadline(posts)), else_=breakers.c.until
-    )
-    held = (
-        sa.select(
-            sa.func.min(sa.case((posts.c.next_at > given_up, posts.c.next_at), else_=given_up))
-        )
-        .join_from(posts, breakers, posts.c.destination == breakers.c.destination)
-        .where(waiting)
-    )
-    lease = sa.select(sa.func.min(posts.c.lease_until)).where(posts.c.state == State.SENDING)
-    return sa.select(*(query.scalar_subquery() for query in (due, held, lease)))
-
-
-@lru_cache(maxsize=64)
-def _due(but: tuple[str, ...]) -> sa.UpdateBase:
-    """The claim, built once: SQLAlchemy takes longer for that than a database to run it."""
-    now = sa.bindparam("now_", type_=sa.Double)
-    due, other = posts.alias("due"), posts.alias("other")
-    sending = sa.select(posts.c.destination).where(posts.c.state == State.SENDING)
-    earlier = sa.select(other.c.key).where(
-        _ready(other, now),
-        other.c.destination == due.c.destination,
-        _turn(other) < _turn(due),
-    )
-    # Two questions, each with an index of its own: as one they would be asked of every post.
-    on_trial = sa.select(posts.c.key).where(
-        posts.c.state == State.SENDING, posts.c.deaths >= SUSPECT
-    )
-    suspected = sa.select(other.c.key).where(
-        _ready(other, now),
-        other.c.deaths >= SUSPECT,
-        other.c.destination.not_in(sending),
-        _turn(other) < _turn(due),
-    )
-    alone = sa.or_(due.c.deaths < SUSPECT, ~sa.or_(on_trial.exists(), suspected.exists()))
-    first = (
-        sa.select(due.c.key)
-        .where(_ready(due, now))
-        .where(due.c.destination.not_in(sending), ~earlier.exists(), alone)
-        .where(*(~_is_of(due.c.destination, network) for network in but))
-        .order_by(due.c.next_at)
-        .limit(sa.bindparam("most", type_=sa.Integer))
-        .with_for_update(skip_locked=True)
-        .cte("first")
-    )
-    return (
-        sa.update(posts)
-        .where(posts.c.key.in_(sa.select(first.c.key)))
-        .values(
-            state=State.SENDING,
-            owner=sa.bindparam("us"),
-            lease_until=sa.bindparam("until_"),
-            left_at=None,
-            tries=posts.c.tries + 1,
-            changed=now,
-        )
-        .returning(posts)
-    )
-
-
-def _taken(owner: str, until: float) -> sa.Select[Any]:
-    """*until*, to the microsecond, tells what one claim took from what another did."""
-    return sa.select(posts).where(
-        posts.c.state == State.SENDING, posts.c.owner == owner, posts.c.lease_until == until
-    )
 
 
 @lru_cache
@@ -371,26 +283,6 @@ def _change_ours(names: frozenset[str], only_if_wanted: bool) -> sa.Update:
     return sa.update(posts).where(ours).values(new)
 
 
-def _deadline(post: sa.FromClause) -> sa.ColumnElement[float]:
-    """After which a post that waits is given up; for a badge, which matters less, there is none."""
-    change = sa.func.coalesce(post.c.change_until, post.c.until)
-    return sa.case(
-        (post.c.moment == Moment.BADGE, sa.literal(NEVER, sa.Double)),
-        (post.c.shown.is_(None), post.c.until),
-        else_=change,
-    )
-
-
-def _ready(post: sa.FromClause, now: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
-    """Due, and its destination may be asked, or its time is over."""
-    held = sa.select(breakers.c.destination).where(breakers.c.until > now)
-    return sa.and_(
-        post.c.state == State.DUE,
-        post.c.next_at <= now,
-        sa.or_(post.c.destination.not_in(held), _deadline(post) < now),
-    )
-
-
 def _made(claim: Claim, what: Try) -> dict[str, Any]:
     return {
         "post": claim.entry.key,
@@ -418,16 +310,6 @@ def _stored_before(
         same = ("state", "shown", "tries", "reason", "changed")
         known = known.where(*(posts.c[name].is_not_distinct_from(values[name]) for name in same))
     return connection.execute(known).first() is not None
-
-
-def _is_of(destination: sa.ColumnElement[str], network: str) -> sa.ColumnElement[bool]:
-    return sa.or_(destination == network, destination.startswith(f"{network}.", autoescape=True))
-
-
-def _turn(post: sa.FromClause) -> sa.Tuple:
-    """What the posts of a destination are ordered by."""
-    last = sa.case((post.c.moment == Moment.BADGE, 1), else_=0)
-    return sa.tuple_(last, post.c.next_at, post.c.key)
 
 
 def _claims(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> list[Claim]:
