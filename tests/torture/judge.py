@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from announcer.outbox import Outbox, Shown
-from announcer.policy import Entry, State
+from announcer.policy import DEADLY, Entry, State
 from tests.ledger import Ledger, Visible
 from tests.torture import databases
 from tests.torture.plays import PLAYS, Case
@@ -91,6 +91,8 @@ def _judge_network(
             return None
         case State.SETTLED:
             pass
+        case State.FAILED if _set_aside(case, row):
+            return _admit(case, network, row, verdict)
         case state:
             return verdict.against("lost", f"{network}: {state}: {row.entry.reason}")
     over, title = _in_the_end(case)
@@ -137,10 +139,17 @@ def _admit(case: Case, network: str, row: Shown, verdict: Verdict) -> None:
     """We say that we do not know: allowed only where nobody could."""
     ways = case.street.ways
     unseen = not (ways.get("honours_keys", True) or ways.get("may_look", True))
-    if network in ("discord", "owncast") or (network == "mastodon" and unseen):
+    if _set_aside(case, row):
+        verdict.unsure[f"{network}, set aside"] += 1
+    elif network in ("discord", "owncast") or (network == "mastodon" and unseen):
         verdict.unsure[network] += 1
     else:
         verdict.against("lost", f"{network}: unsure, and could know: {row.entry.reason}")
+
+
+def _set_aside(case: Case, row: Shown) -> bool:
+    """As G06 asks: the service died so often in a row while trying it that it may be why."""
+    return len(case.deaths) >= DEADLY and "set aside: the service died" in row.entry.reason
 
 
 def _in_the_end(case: Case) -> tuple[bool, str]:

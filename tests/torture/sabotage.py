@@ -38,10 +38,11 @@ def _blind() -> None:
 def _forgetful() -> None:
     """What leaves is not stored before it leaves."""
 
-    def made(freeze: Callable[..., bool]) -> object:
-        def unstored(self: Outbox, claim: Any, content: Any, left: Any, *more: Any) -> bool:
-            freeze(self, claim, content, left, *more)
-            return self._update_ours(claim, {"left_at": None}, left)
+    def made(freeze: Callable[..., object]) -> object:
+        def unstored(self: Outbox, claim: Any, content: Any, left: Any, *more: Any) -> object:
+            turn = freeze(self, claim, content, left, *more)
+            self._update_ours(claim, {"left_at": None}, left)
+            return turn
 
         return unstored
 
