@@ -311,7 +311,7 @@ class Bluesky(Network, Finds, Removes, Shines):
             key = hashlib.scrypt(
                 self.app_password.get_secret_value().encode(),
                 salt=f"announcer session {self.identifier} {self.service}".encode(),
-                n=2**14,
+                n=2**11,  # an app password is no word; a thousand accounts may log in at once
                 r=8,
                 p=1,
                 dklen=32,
