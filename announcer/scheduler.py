@@ -32,6 +32,8 @@ LISTEN_AGAIN = (0.1, 0.5, 1.0, 5.0, 15.0)
 """Seconds until a broken connection to the bell is made again; the last one is repeated."""
 SKEW = 10.0
 """Seconds that our clock may be off the database's before the operator is told."""
+CROWD = 32
+"""Rounds at once: a host of a thousand channels asks each twice a minute, for a second or so."""
 AFTER_A_BUG = timedelta(minutes=1)
 """Until a round that broke is made again."""
 
@@ -51,14 +53,15 @@ class Clock:
         self._ended = threading.Event()
 
     def add(self, name: str, work: Callable[[], datetime]) -> None:
-        """From the start on, also call *work*, each time at the time that it asked for, in a thread
-        of its own: however long it takes, nothing else waits for it.
+        """From the start on, also call *work*, each time at the time that it asked for, in another
+        thread: however long it takes, delivery does not wait for it.
         """
         self._rounds[name] = work
 
     def start(self) -> None:
         if self._rounds:
-            self._scheduler.add_executor(ThreadPoolExecutor(len(self._rounds)), "rounds")
+            crowd = ThreadPoolExecutor(min(len(self._rounds), CROWD))
+            self._scheduler.add_executor(crowd, "rounds")
         self._scheduler.start()
         self.restart()
         threading.Thread(target=self._guard, name="clock", daemon=True).start()
