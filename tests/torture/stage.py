@@ -8,10 +8,12 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from announcer import crashpoints, rehearsal
 from announcer.outbox import Outbox
+from announcer.policy import Entry
 from tests.running import SECRET
 from tests.torture import databases
 from tests.torture.judge import TEMPLATES, Verdict, is_busy, judge
@@ -20,6 +22,8 @@ from tests.torture.plays import PLAYS, Case, Step
 from tests.town import Town, Trouble
 from tests.town_requests import Asked
 
+BACKING_OFF = 120.0
+"""Seconds until even a post that has met one trouble after the other must have come to rest."""
 LIVES = 40
 """More than any case needs."""
 
@@ -173,19 +177,19 @@ class Performance:
             time.sleep(0.01)
 
     def _rest(self) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while self._busy():
-            if time.monotonic() > deadline:
-                raise NeverAtRest(f"after {PATIENCE:.0f} s: {self._busy()}")
+        begun = time.monotonic()
+        while busy := self._busy():
+            # After some troubles in a row the next try is a while off: that is no unrest.
+            waits = any(entry.next_at > datetime.now(UTC) for entry in busy)
+            if time.monotonic() - begun > (BACKING_OFF if waits else PATIENCE):
+                told = [f"{entry.key} {entry.state} {entry.reason}" for entry in busy]
+                raise NeverAtRest(f"after {time.monotonic() - begun:.0f} s: {told}")
             self._living()
             time.sleep(0.01)
 
-    def _busy(self) -> list[str]:
+    def _busy(self) -> list[Entry]:
         return [
-            f"{post.entry.key} {post.entry.state} {post.entry.reason}"
-            for _, posts in self._box.history(3)
-            for post in posts
-            if is_busy(post.entry)
+            post.entry for _, posts in self._box.history(3) for post in posts if is_busy(post.entry)
         ]
 
     def _story(self, verdict: Verdict) -> str:
