@@ -42,6 +42,7 @@ def test_d12_no_bytes_break_it(junk: bytes, start: bytes) -> None:
     for byte in start + junk:
         if gathering.add(bytes([byte])) is not Verdict.MORE:
             break
+    assert bytes(gathering.bytes) == (start + junk)[: len(gathering.bytes)]  # nothing made up
 
 
 @pytest.mark.parametrize(
