@@ -30,7 +30,7 @@ so. Read the modules in this order, and you have seen all of it:
     outcome            stored, with all that follows from it
     wire               the one door out; `connection` is below it, and `meaning` says what each
                        answer or failure there means
-    networks           one module is one network
+    networks           one module is one network; `contract` proves each, and those of others
     crashpoints        where a test lets the process die, around all that is stored or sent
 
     tally              how often each thing happened since the start

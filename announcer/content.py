@@ -3,12 +3,13 @@
 import json
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from typing import Any
 
-from announcer.network import Card, Moment, Network, Picture, Post, Receipt
+from announcer.network import Card, Moment, Network, Picture, Post, Receipt, Show
 from announcer.pictures import Pictures, Shot
 from announcer.policy import Broadcast, Entry
 from announcer.watch import About, Watch
-from announcer.wording import Facts, Templates, card, clean
+from announcer.wording import Facts, Templates, card, clean, show
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Content:
     worded_at: datetime
     picture: str = ""
     alt: str = ""
+    show: Show | None = None
     problem: str = ""
     broken: bool = False
 
@@ -51,6 +53,7 @@ class Content:
                 "worded_at": self.worded_at.isoformat(),
                 "picture": self.picture,
                 "alt": self.alt,
+                "show": _plain(self.show) if self.show else None,
             }
         )
 
@@ -75,6 +78,7 @@ class Content:
             picture=replace(picture, alt=self.alt) if picture else None,
             text=self.text,
             card=self.card,
+            show=self.show,
             began_at=self.began_at,
             worded_at=self.worded_at,
             wire_key=f"{entry.key}#{entry.generation}" + f".{entry.edition}" * bool(entry.edition),
@@ -93,7 +97,23 @@ def thaw(frozen: str) -> Content:
         worded_at=datetime.fromisoformat(stored["worded_at"]),
         picture=stored["picture"],
         alt=stored["alt"],
+        show=_show(stored["show"]) if stored["show"] else None,
     )
+
+
+def _plain(one: Show) -> dict[str, object]:
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in asdict(one).items()
+    }
+
+
+def _show(plain: dict[str, Any]) -> Show:
+    times = {
+        name: datetime.fromisoformat(plain[name]) if plain[name] else None
+        for name in ("started_at", "ended_at")
+    }
+    return Show(**plain | times | {"tags": tuple(plain["tags"])})
 
 
 @dataclass(frozen=True)
@@ -153,6 +173,7 @@ class Composer:
             card=card(facts) if facts.url else None,
             began_at=facts.started_at,
             worded_at=now,
+            show=show(facts),
             problem=wording.problem,
             broken=wording.broken,
         )

@@ -24,7 +24,7 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from announcer import rehearsal, wire, wiring
 from announcer.network import DeliveryError
-from announcer.networks import available
+from announcer.networks import places
 
 TITLE = "Fitting a dovetail drawer"
 NAME = "Kestrel Workshop"
@@ -179,7 +179,7 @@ def _variables(town: Town, port: int, folder: Path) -> dict[str, str]:
 
 def _inherited() -> dict[str, str]:
     """Our environment without settings of a real Announcer: the demo must reach nobody."""
-    ours = ("ANNOUNCER_", "OWNCAST_", *(f"{name.upper()}_" for name in available()))
+    ours = ("ANNOUNCER_", "OWNCAST_", *(f"{name.upper()}_" for name in places()))
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 

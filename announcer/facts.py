@@ -6,13 +6,13 @@ A title is data from somebody else's form; it may hold anything that Unicode has
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import islice
 from typing import Any, NamedTuple
 
 import regex
 
-from announcer.network import graphemes
+from announcer.network import Show, graphemes
 from announcer.sandbox import Ready
 
 LONGEST = 200
@@ -36,23 +36,12 @@ _WORD = regex.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Show):
     """What a template may say: plain data from Owncast and from our settings, not yet cleaned.
 
     *posts* are the announcements that are up, for chat: the network's title and the address.
     """
 
-    channel: str
-    name: str
-    title: str
-    summary: str
-    url: str
-    tags: tuple[str, ...]
-    nsfw: bool
-    started_at: datetime
-    ended_at: datetime | None = None
-    peak_viewers: int | None = None
-    replay_url: str = ""
     posts: tuple[tuple[str, str], ...] = ()
 
 

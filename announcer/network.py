@@ -67,6 +67,25 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
+class Show:
+    """The broadcast, for networks that are read by programs. Plain text, not escaped for any
+    dialect. *ended_at* is None while it is live, *peak_viewers* where nobody told.
+    """
+
+    channel: str
+    name: str
+    title: str
+    summary: str
+    url: str
+    tags: tuple[str, ...]
+    nsfw: bool
+    started_at: datetime
+    ended_at: datetime | None = None
+    peak_viewers: int | None = None
+    replay_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Picture:
     """A JPEG without metadata, small enough for every network. *alt* says what it shows."""
 
@@ -104,7 +123,8 @@ class Post:
     is when the first try left of which no clear answer came, None if there was none. *edition*
     counts how often it was put up again after it was taken away. *mood* says
     whether the words describe a stream that is live or one that has ended. An edit brings no
-    *picture*: it keeps the one that is there. A *test* pings nobody.
+    *picture*: it keeps the one that is there. *show* is what the words are about; an alert has
+    none. A *test* pings nobody.
     """
 
     key: str
@@ -119,6 +139,7 @@ class Post:
     doubtful_since: datetime | None = None
     reply_to: Receipt | None = None
     picture: Picture | None = None
+    show: Show | None = None
     test: bool = False
 
 
@@ -193,7 +214,9 @@ class Network(BaseModel, ABC):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     name: ClassVar[str]
-    """As in variables and destinations: `mastodon`."""
+    """As in variables, destinations and folders of templates: `mastodon`. Two classes of one module
+    may share it, such as a webhook and a bot: an account is of the one whose fields are set.
+    """
     title: ClassVar[str]
     """As people write it: `Mastodon`."""
     repeat: ClassVar[Repeat]
@@ -206,6 +229,8 @@ class Network(BaseModel, ABC):
     replies: ClassVar[bool] = False
     """Whether a post can answer another one."""
     shows_pictures: ClassVar[bool] = True
+    describes_pictures: ClassVar[bool] = True
+    """Whether a picture has its alt text with it, for those who do not see it."""
     told_last: ClassVar[bool] = False
     """Whether its text names the posts on the other networks, and so waits until they are up."""
     switched_on_by: ClassVar[tuple[str, ...]] = ()

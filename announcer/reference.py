@@ -1,8 +1,9 @@
 """The pages of docs/ that the code knows best."""
 
 import inspect
+from collections.abc import Callable
 
-from announcer.network import Finds, Network, Removes, Repeat, Revises
+from announcer.network import Finds, Network, Removes, Repeat, Revises, Shines
 from announcer.networks import available
 from announcer.policy import Rules
 from announcer.quiet import Quiet
@@ -49,8 +50,8 @@ def _settings() -> str:
         "`mastodon.music`. Each network also takes:",
         _shared(),
     ]
-    for name, network in available().items():
-        parts += [f"### {network.title}", reference(name.upper(), network, but=_SHARED)]
+    for network in available():
+        parts += [f"### {network.title}", reference(network.name.upper(), network, but=_SHARED)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -61,14 +62,25 @@ def _shared() -> str:
     return reference("<NETWORK>", Network)
 
 
+_CAN: dict[str, Callable[[type[Network]], bool]] = {
+    "Edited": lambda network: issubclass(network, Revises),
+    "Answered": lambda network: network.replies,
+    "Taken away": lambda network: issubclass(network, Removes),
+    "Picture": lambda network: network.shows_pictures,
+    "Alt text": lambda network: network.shows_pictures and network.describes_pictures,
+    "Mark while live": lambda network: issubclass(network, Shines),
+    "Looked for": lambda network: issubclass(network, Finds),
+}
+
+
 def _networks() -> str:
     networks = available()
     rows = [
-        "| Network | Longest text | Looked for | Edited | Taken away | If it may be up |",
-        "|---|---|---|---|---|---|",
+        f"| Network | Longest text | {' | '.join(_CAN)} | If it may be up |",
+        f"|---|---|{'---|' * len(_CAN)}---|",
     ]
-    for network in networks.values():
-        can = ["yes" if issubclass(network, able) else "no" for able in (Finds, Revises, Removes)]
+    for network in networks:
+        can = ["yes" if does(network) else "no" for does in _CAN.values()]
         limit = f"{network.usual_limit} {network.unit}"
         rows.append(
             f"| {network.title} | {limit} | {' | '.join(can)} | it is {REPEATS[network.repeat]} |"
@@ -79,7 +91,8 @@ def _networks() -> str:
         "\n".join(rows),
         "The longest text is asked from the server where it tells its own.",
     ]
-    for name, network in networks.items():
+    for network in networks:
         guide = inspect.cleandoc(network.__doc__ or "")
-        parts += [f"## {network.title}", guide, reference(name.upper(), network, but=_SHARED)]
+        table = reference(network.name.upper(), network, but=_SHARED)
+        parts += [f"## {network.title}", guide, table]
     return "\n\n".join(parts) + "\n"

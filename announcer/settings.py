@@ -208,6 +208,15 @@ class Environment:
             for end in ("", "_FILE")
         )
 
+    def addresses(self, prefix: str) -> bool:
+        """Whether any variable begins with *prefix*, as those of one network do."""
+        return any(variable.startswith(f"{prefix}_") for variable in self._variables)
+
+    def resembles(self, prefix: str) -> bool:
+        """Whether a variable that nobody knows yet begins almost like *prefix*."""
+        heads = {variable.partition("_")[0] for variable in set(self._variables) - self._known}
+        return any(_alike(prefix, head) for head in heads)
+
     def learn(self, prefix: str, model: type[BaseModel]) -> None:
         """Know the names of a group that is not in use, so that a misspelt one is recognised."""
         self._prefixes.add(f"{prefix.partition('__')[0]}_")
@@ -242,7 +251,7 @@ class Environment:
             return None
         head, found = plain.partition("_")[0], near[0].partition("_")[0]
         # A stranger's variable must look almost like ours before we refuse to start over it.
-        if not ours and difflib.SequenceMatcher(None, head, found).ratio() < 0.75:
+        if not ours and not _alike(head, found):
             return None
         account = re.sub(r"[^A-Z0-9]+", "_", account.upper()).strip("_")
         named = near[0].replace("_", f"__{account}__", 1) if account else near[0]
@@ -262,6 +271,10 @@ class Environment:
             return None
         self.files[variable] = SecretFile(Path(path), content)
         return content
+
+
+def _alike(one: str, other: str) -> bool:
+    return difflib.SequenceMatcher(None, one, other).ratio() >= 0.75
 
 
 def variable_name(prefix: str, field: str) -> str:

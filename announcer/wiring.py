@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from announcer import migrations, outbox, wire
+from announcer import migrations, networks, outbox, wire
 from announcer.answers import Answers
 from announcer.attempt import manners_of
 from announcer.content import Channel, Composer
@@ -22,7 +22,7 @@ from announcer.housekeeping import Housekeeping
 from announcer.intake import Intake
 from announcer.logs import Redactor
 from announcer.network import Network
-from announcer.networks import available
+from announcer.networks import NotInstalledError
 from announcer.outbox import DestinationMemory, Outbox, StorageError
 from announcer.patrol import Patrol
 from announcer.pictures import Pictures
@@ -217,16 +217,7 @@ def read(variables: Mapping[str, str], contents: Mapping[str, str] | None = None
     rules = env.group("ANNOUNCER", Rules)
     quiet = env.group("ANNOUNCER", Quiet)
     channels = _servers(env)
-    destinations: dict[str, Network] = {}
-    for name, network in available().items():
-        fields = network.switched_on_by or tuple(
-            field for field in network.model_fields if field not in Network.model_fields
-        )
-        for account, prefix in _prefixes(env, name.upper()).items():
-            if not env.mentions(prefix, fields):
-                env.learn(prefix, network)
-            elif found := env.group(prefix, network):
-                destinations[name if account == DEFAULT else f"{name}.{account}"] = found
+    destinations = _destinations(env)
     _cross_check(env, rules, channels, destinations)
     _check_alerts(env, service, destinations)
     env.finish()
@@ -256,6 +247,39 @@ def _servers(env: Environment) -> dict[str, OwncastServer | None]:
     if len(servers) > 1 and servers[DEFAULT] == OwncastServer():
         del servers[DEFAULT]  # only named servers are meant
     return servers
+
+
+def _destinations(env: Environment) -> dict[str, Network]:
+    """Every account that is set. Only the networks that a variable seems to mean are loaded."""
+    found: dict[str, Network] = {}
+    for name, load in networks.places().items():
+        meant = env.addresses(name.upper())
+        if not meant and not env.resembles(name.upper()):
+            continue
+        try:
+            kinds = load()
+        except NotInstalledError as missing:
+            if meant:
+                env.problems.append(f"{name.upper()}_...: {missing}")
+            continue
+        for account, prefix in _prefixes(env, name.upper()).items():
+            wanted = [kind for kind in kinds if env.mentions(prefix, _own_fields(kind))]
+            for kind in kinds:
+                if kind not in wanted:
+                    env.learn(prefix, kind)
+            if len(wanted) > 1:
+                titles = " and ".join(kind.title for kind in wanted)
+                env.problems.append(f"{prefix}_...: {titles} are both set: keep one")
+            for kind in wanted[:1]:
+                if destination := env.group(prefix, kind):
+                    found[name if account == DEFAULT else f"{name}.{account}"] = destination
+    return found
+
+
+def _own_fields(network: type[Network]) -> tuple[str, ...]:
+    """Those that show that an account is wanted."""
+    own = (field for field in network.model_fields if field not in Network.model_fields)
+    return network.switched_on_by or tuple(own)
 
 
 def _prefixes(env: Environment, prefix: str) -> dict[str, str]:

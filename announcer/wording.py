@@ -8,7 +8,7 @@ the reason is told. Pure, apart from reading the template files.
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
@@ -16,7 +16,7 @@ from pathlib import Path
 from announcer.facts import SHORTENED, cleaned, cut, is_blank, length, one_line, variables
 from announcer.facts import Facts as Facts
 from announcer.facts import clean as clean
-from announcer.network import Card, Moment, Network
+from announcer.network import Card, Moment, Network, Show
 from announcer.sandbox import BadTemplate, Sandbox
 
 _HERE = Path(__file__).parent
@@ -190,6 +190,12 @@ def card(facts: Facts) -> Card:
     """What a link preview shows. A stream without a title is shown by its name."""
     told = cleaned(facts)
     return Card(told.url, told.title or told.name, told.summary, told.name)
+
+
+def show(facts: Facts) -> Show:
+    """What programs are told, which leaves out what only chat is."""
+    told = cleaned(facts)
+    return Show(**{one.name: getattr(told, one.name) for one in fields(Show)})
 
 
 def _dialect(network: Network, limit: int) -> _Dialect:

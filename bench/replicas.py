@@ -100,7 +100,7 @@ class _Answer(BaseHTTPRequestHandler):
 
 def settings(channels: int, database: str, port: int, town: str) -> Settings:
     """The benchmark's own wiring: what 10,000 variables would say."""
-    kinds = available()
+    kinds = {kind.name: kind for kind in available()}
     destinations: dict[str, Network] = {}
     for n in range(channels):
         made: tuple[dict[str, object], ...] = (

@@ -10,10 +10,14 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from os.path import normpath, relpath
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+TESTS = ROOT / "tests"
 PAGE = ROOT / "docs" / "faults.md"
+SUITE = ROOT / "announcer" / "contract" / "suite.py"
+"""What every network has to pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +69,14 @@ def ids_in(name: str) -> tuple[tuple[str, ...], str]:
     return tuple(match[1].upper().split("_")[:-1]), match[2].replace("_", " ")
 
 
-def proofs(folder: Path = ROOT / "tests") -> Iterator[Proof]:
-    for file in sorted(folder.rglob("test_*.py")):
+def proofs(folder: Path = TESTS, *suites: Path) -> Iterator[Proof]:
+    """Those of *folder*, and of *suites* elsewhere."""
+    for file in (*sorted(folder.rglob("test_*.py")), *suites):
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             if isinstance(node, ast.FunctionDef):
                 faults, sentence = ids_in(node.name)
                 if faults:
-                    yield Proof(faults, file.relative_to(folder).as_posix(), sentence)
+                    yield Proof(faults, Path(relpath(file, folder)).as_posix(), sentence)
 
 
 def by_fault(found: Sequence[Proof]) -> Mapping[str, Sequence[Proof]]:
@@ -108,11 +113,12 @@ def _tested_by(fault: Fault, found: Sequence[Proof]) -> str:
         return f"not tested: {fault.untested}" if fault.untested else "not tested"
     files = {one.file: [other for other in found if other.file == one.file] for one in found}
     return "; ".join(
-        f"[{file}](../tests/{file}): " + ", ".join(one.sentence for one in ones)
+        f"[{Path(file).name}]({normpath(f'../tests/{file}')}): "
+        + ", ".join(one.sentence for one in ones)
         for file, ones in files.items()
     )
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(list(proofs())), "utf-8")
+    PAGE.write_text(page(list(proofs(TESTS, SUITE))), "utf-8")
     sys.stdout.write(f"{PAGE.relative_to(ROOT)}\n")

@@ -6,11 +6,12 @@ from typing import Any, Protocol
 
 import pytest
 
+from announcer.contract import Row
+from announcer.contract.fake import Answer, Wire
 from announcer.network import Network
-from tests.conftest import Answer, Wire
 from tests.fakes import Stage
 from tests.rogue import Authority, Serve, Server, everywhere
-from tests.test_network_contract import ROWS, Row
+from tests.rows import ROWS
 
 each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 

@@ -16,6 +16,7 @@ from announcer import alerts, rehearsal
 from announcer.alerts import Alert
 from announcer.cli import main
 from announcer.content import Composer, Content
+from announcer.contract.fake import Wire
 from announcer.events import Event, Kind
 from announcer.network import Moment, Network, Refused, TryLater, Unsure
 from announcer.networks.bluesky import Bluesky
@@ -28,7 +29,6 @@ from announcer.policy import Entry, State
 from announcer.settings import SettingsError
 from announcer.wiring import Settings, read
 from announcer.wording import Templates
-from tests.conftest import Wire
 from tests.fakes import NOW, Fake, Harmless, Stage, Turn, wait_until
 from tests.house import house, own_logging
 from tests.running import Service

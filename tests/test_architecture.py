@@ -18,14 +18,14 @@ from alembic.script import ScriptDirectory
 
 import announcer
 from announcer import migrations, outbox
-from announcer.networks import available
+from announcer.networks import places
 
 PACKAGE = Path(announcer.__file__).parent
 FLOORS = (
     {"__main__"},
     {"cli"},
     {"demo"},
-    {"web", "reference", "rehearsal"},
+    {"web", "reference", "rehearsal", "contract"},
     {"wiring"},
     {"patrol"},
     {"delivery"},
@@ -152,7 +152,7 @@ def test_a_network_knows_nothing_of_us_but_the_contract_and_the_door(file: Path)
 def test_no_network_is_named_where_any_network_is_meant(module: str) -> None:
     for file in files(module):
         texts = {node.value for node in ast.walk(tree(file)) if isinstance(node, ast.Constant)}
-        assert not texts & set(available()), file.name
+        assert not texts & set(places()), file.name
         assert "networks" not in ours(file), file.name
 
 
@@ -167,7 +167,7 @@ def test_sql_stands_in_the_outbox_only() -> None:
 def test_requests_leave_by_the_one_door() -> None:
     """`requests` is imported elsewhere for its errors and answers, never to send anything."""
     senders = {"get", "post", "put", "patch", "delete", "head", "request", "Session"}
-    for module in set(modules()) - {"wire", "connection"}:
+    for module in set(modules()) - {"wire", "connection", "contract"}:
         for file in files(module):
             for node in ast.walk(tree(file)):
                 if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):

@@ -11,6 +11,7 @@ import pytest
 from pydantic import PrivateAttr
 
 from announcer import badges
+from announcer.contract.fake import Wire, read_timeout
 from announcer.events import Kind
 from announcer.lateness import lateness
 from announcer.network import (
@@ -31,7 +32,6 @@ from announcer.networks.mastodon import Mastodon
 from announcer.outbox import LEASE, Shown
 from announcer.policy import Broadcast, Decision, Entry, State
 from announcer.web.pages import _row
-from tests.conftest import Wire, read_timeout
 from tests.fakes import NOW, Harmless, Stage, Turn, wait_until
 from tests.running import Service, payload
 from tests.servers.pds import BlueskyAccount

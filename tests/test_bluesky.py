@@ -6,6 +6,15 @@ from typing import Any
 
 import pytest
 
+from announcer.contract.fake import (
+    Answer,
+    Problem,
+    Wire,
+    connect_timeout,
+    read_timeout,
+    refused,
+    reset,
+)
 from announcer.network import (
     Card,
     DeliveryError,
@@ -18,7 +27,6 @@ from announcer.network import (
     Unsure,
 )
 from announcer.networks.bluesky import Bluesky, record_key
-from tests.conftest import Answer, Problem, Wire, connect_timeout, read_timeout, refused, reset
 
 PASSWORD = "abcd-efgh-ijkl-mnop"
 BEGAN = datetime(2026, 11, 23, 19, 15, 0, 250_000, tzinfo=UTC)

@@ -57,7 +57,7 @@ def clumsy(publish):
     return worse
 
 wire.READ = 0.5
-for network in available().values():
+for network in available():
     network.publish = clumsy(network.publish)
 faulthandler.register(signal.SIGPROF, all_threads=True)
 main()
@@ -137,7 +137,8 @@ class Canaries:
         for model in (wiring.Service, Rules, Quiet):
             self._fill("ANNOUNCER", model, street.at("t404"))
         self._fill("OWNCAST", wiring.OwncastServer, street.at("t404"))
-        for name, network in available().items():
+        for network in available():
+            name = network.name
             if name == "owncast":  # speaks to its server only
                 self._fill("OWNCAST", network, street.at("t404"))
                 continue
@@ -400,7 +401,8 @@ def chain(problem: BaseException | None) -> Iterator[BaseException]:
 
 def test_g21_a_new_network_is_covered_by_itself(street: Street, tmp_path: Path) -> None:
     markers = Canaries(street, tmp_path).markers
-    for name, network in available().items():
+    for network in available():
+        name = network.name
         fields = [field for field, info in network.model_fields.items() if is_secret(info)]
         assert fields, f"{name} has no secret: how does it prove itself?"
         for field in fields:

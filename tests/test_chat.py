@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from announcer import wiring
 from announcer.answers import SELDOM, Answers
 from announcer.content import Channel, Composer
+from announcer.contract.fake import Wire
 from announcer.events import Kind
 from announcer.network import Moment, Network, Post, Receipt, Refused, TryLater, Unsure
 from announcer.networks.owncast import NOBODY, Owncast
@@ -19,7 +20,6 @@ from announcer.outbox import Shown
 from announcer.policy import Sight
 from announcer.quiet import Quiet
 from announcer.wording import Templates
-from tests.conftest import Wire
 from tests.fakes import NOW, Fake, Lookout, Stage, Turn, wait_until
 from tests.house import MUSIC_SECRET, ONE, house
 

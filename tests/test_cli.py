@@ -19,19 +19,19 @@ from click.testing import CliRunner, Result
 from announcer import policy, wiring
 from announcer import wire as door
 from announcer.cli import main
+from announcer.contract.fake import Wire, refused
 from announcer.events import Event, Kind
-from announcer.networks import available
+from announcer.networks import places
 from announcer.networks.discord import Discord
 from announcer.policy import Entry, State
 from announcer.web.server import Server
-from tests.conftest import Wire, refused
 from tests.house import DISCORD, ONE, TOKEN, House, house, own_logging
 from tests.running import SECRET, Service
 from tests.test_pages import become, begin
 
 Run = Callable[..., Result]
 
-OURS = ("ANNOUNCER_", "OWNCAST_", *(f"{name.upper()}_" for name in available()))
+OURS = ("ANNOUNCER_", "OWNCAST_", *(f"{name.upper()}_" for name in places()))
 MASTODON: Mapping[str, str] = {
     "MASTODON_API_BASE_URL": "https://social.example",
     "MASTODON_ACCESS_TOKEN": "canary-mastodon-token",

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from announcer.contract.fake import Answer, Wire, read_timeout
 from announcer.network import (
     Card,
     DeliveryError,
@@ -22,7 +23,6 @@ from announcer.network import (
     Unsure,
 )
 from announcer.networks.discord import AGENT, GREY, RED, Discord
-from tests.conftest import Answer, Wire, read_timeout
 
 TOKEN = "webhook-token"
 URL = f"https://discord.com/api/webhooks/11/{TOKEN}"

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from announcer import wiring
 from announcer.cli import main
 from announcer.network import Network
-from announcer.networks import available
+from announcer.networks import available, places
 from announcer.policy import Rules
 from announcer.quiet import Quiet
 from announcer.reference import pages
@@ -68,8 +68,8 @@ CONTRACT = {
 def groups() -> Iterator[tuple[str, type[BaseModel]]]:
     yield from (("ANNOUNCER", Service), ("ANNOUNCER", Rules), ("ANNOUNCER", Quiet))
     yield "OWNCAST", OwncastServer
-    for name, network in available().items():
-        yield name.upper(), network
+    for network in available():
+        yield network.name.upper(), network
 
 
 def known() -> set[str]:
@@ -110,7 +110,7 @@ def test_the_generated_pages_are_fresh() -> None:
 def test_every_setting_is_documented() -> None:
     plain = {name.removesuffix("_FILE") for name in known()}
     shared = {
-        variable_name(name.upper(), field) for name in available() for field in Network.model_fields
+        variable_name(name.upper(), field) for name in places() for field in Network.model_fields
     }
     assert set(documented()) >= plain - shared
     for field in Network.model_fields:
@@ -146,9 +146,9 @@ def test_the_generated_tables_are_whole(name: str) -> None:
         assert not line.endswith("|  |"), f"no description: {line}"
 
 
-@pytest.mark.parametrize("name", available())
-def test_every_network_has_a_guide_in_numbered_steps(name: str) -> None:
-    guide = pages()["networks.md"].partition(f"## {available()[name].title}\n")[2]
+@pytest.mark.parametrize("network", available(), ids=lambda network: network.title)
+def test_every_network_has_a_guide_in_numbered_steps(network: type[Network]) -> None:
+    guide = pages()["networks.md"].partition(f"## {network.title}\n")[2]
     steps = re.findall(r"^(\d)[.] ", guide.partition("\n## ")[0], re.MULTILINE)
     assert steps == [str(number + 1) for number in range(len(steps))]
     assert len(steps) >= 2

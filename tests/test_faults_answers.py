@@ -13,11 +13,11 @@ from itertools import chain, repeat
 import pytest
 
 from announcer import wire
+from announcer.contract import POST, Row
+from announcer.contract.fake import Answer
 from announcer.network import DeliveryError, Refused, Unsure
-from tests.conftest import Answer
 from tests.impostor import StandsIn, each_row
 from tests.rogue import GOOD, OK, SECRET, Serve, Server
-from tests.test_network_contract import POST, Row
 
 TOTAL = 1.2
 JSON = b"Content-Type: application/json\r\n"

@@ -12,10 +12,10 @@ import pytest
 import requests
 
 from announcer import wire
+from announcer.contract import POST, Row
 from announcer.network import DeliveryError, TryLater, Unsure
 from tests.impostor import StandsIn, each_row
 from tests.rogue import GOOD, SECRET, Authority, Serve
-from tests.test_network_contract import POST, Row
 from tests.tunnel import Tunnel
 
 CONNECT, TOTAL = 0.3, 0.9

@@ -10,15 +10,15 @@ from urllib.parse import parse_qs
 import pytest
 
 from announcer import wire as door
+from announcer.contract import PICTURED, POST, SECRET, Row
+from announcer.contract.fake import Sent, Wire
 from announcer.network import DeliveryError, Finds, Network
 from announcer.networks import mastodon as module
 from announcer.networks.mastodon import Mastodon
 from announcer.outbox import LEASE
-from tests.conftest import Sent, Wire
 from tests.fakes import Stage
 from tests.impostor import OnStage
-from tests.test_network_contract import PICTURED, POST, SECRET, Row
-from tests.test_network_contract import ROWS as CONTRACT
+from tests.rows import ROWS as CONTRACT
 
 STATUS = {"id": "7", "url": "https://mastodon.test/@kestrel/7"}
 

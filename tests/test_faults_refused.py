@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
+from announcer.contract import SECRET, Row
+from announcer.contract.fake import Sent, Wire
 from announcer.events import Kind
 from announcer.network import Network, Repeat
 from announcer.networks.discord import Discord
 from announcer.networks.mastodon import Mastodon
-from tests.conftest import Sent, Wire
 from tests.fakes import Stage
 from tests.impostor import OnStage, each_row
-from tests.test_network_contract import SECRET, Row
 
 HOOK = f"/webhooks/11/{SECRET}"
 UNKNOWN_WEBHOOK = {"message": "Unknown Webhook", "code": 10015}

@@ -6,12 +6,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from announcer import wire as door
+from announcer.contract import POST, Row
+from announcer.contract.fake import Wire
 from announcer.network import TryLater
 from announcer.wire import LONGEST_WAIT
-from tests.conftest import Wire
 from tests.impostor import OnStage, StandsIn, each_row
 from tests.rogue import OK, Serve
-from tests.test_network_contract import POST, Row
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from announcer import patrol, scheduler
+from announcer.contract.fake import Wire, refused
 from announcer.outbox import database
-from tests.conftest import Wire, refused
 from tests.house import ONE, Breakage, House, house, locked, read_only, table_gone
 from tests.running import payload
 from tests.test_pages import EVERY_SECRET

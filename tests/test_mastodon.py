@@ -9,10 +9,10 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from announcer.contract.fake import Sent, Wire, read_timeout, reset
 from announcer.network import Gone, Moment, Post, Receipt, Refused, TryLater, Unsure
 from announcer.networks import mastodon
 from announcer.networks.mastodon import Mastodon
-from tests.conftest import Sent, Wire, read_timeout, reset
 
 HOME = "https://mastodon.test"
 ACCOUNT = Mastodon(api_base_url=HOME, access_token="hush")

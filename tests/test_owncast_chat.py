@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from announcer.contract.fake import Body, Wire, read_timeout
 from announcer.network import Moment, Post, Refused, TryLater, Unsure, break_mentions
 from announcer.networks.owncast import NOBODY, Owncast
-from tests.conftest import Body, Wire, read_timeout
 
 CHAT = Owncast(url="https://live.example.org", access_token="chat-token")
 AT = datetime(2026, 11, 23, 19, 15, tzinfo=UTC)

@@ -18,6 +18,7 @@ from PIL import Image
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
+from announcer.contract.fake import Sent, Wire
 from announcer.events import Kind
 from announcer.network import (
     Card,
@@ -40,7 +41,6 @@ from announcer.networks.x import X
 from announcer.pictures import Shot
 from announcer.policy import Sight
 from announcer.watch import About
-from tests.conftest import Sent, Wire
 from tests.fakes import Camera, Fake, Harmless, Lookout, Stage
 from tests.running import Service, payload
 from tests.servers.pds import BlueskyAccount

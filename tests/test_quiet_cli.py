@@ -12,14 +12,14 @@ from click.testing import CliRunner, Result
 
 from announcer.cli import main
 from announcer.events import Event, Kind
-from announcer.networks import available
+from announcer.networks import places
 from announcer.policy import Entry
 from tests.house import ONE, House, house, own_logging
 from tests.test_pages import Page, look
 
 Run = Callable[..., Result]
 
-OURS = ("ANNOUNCER_", "OWNCAST_", *(f"{name.upper()}_" for name in available()))
+OURS = ("ANNOUNCER_", "OWNCAST_", *(f"{name.upper()}_" for name in places()))
 SKIPPING = {**ONE, "ANNOUNCER_SKIP_TITLES": "test"}
 
 

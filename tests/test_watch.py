@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from announcer import watch
+from announcer.contract.fake import Problem, Wire, connect_timeout, read_timeout, refused, reset
 from announcer.events import Status
 from announcer.policy import Sight
 from announcer.watch import PATIENCE, About, Watch
-from tests.conftest import Problem, Wire, connect_timeout, read_timeout, refused, reset
 from tests.running import PAYLOADS
 
 HOME = "https://live.kestrel.example"

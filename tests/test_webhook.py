@@ -18,10 +18,10 @@ import pytest
 import structlog
 
 from announcer import wiring
+from announcer.contract.fake import Wire
 from announcer.outbox import database
 from announcer.web import webhooks
 from announcer.web.gathering import LARGEST
-from tests.conftest import Wire
 from tests.fakes import wait_until
 from tests.house import (
     MUSIC_SECRET,

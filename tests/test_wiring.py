@@ -7,7 +7,7 @@ import pytest
 
 from announcer import wiring
 from announcer.logs import Redactor
-from announcer.networks import available
+from announcer.networks import places
 from announcer.settings import SettingsError
 from announcer.wiring import Settings
 
@@ -179,7 +179,7 @@ def test_an_address_of_owncast_alone_turns_on_no_chat() -> None:
 def test_what_every_network_takes_turns_none_of_them_on() -> None:
     shared = {
         f"{name.upper()}_{field}": value
-        for name in available()
+        for name in places()
         for field, value in (("WHEN_UNSURE", "repeat"), ("CHANNELS", "default"))
     }
     settings = read(shared)
@@ -426,7 +426,7 @@ ALL = {
 
 def test_no_secret_is_shown_by_what_was_read() -> None:
     settings = wiring.read(ALL)
-    assert set(settings.destinations) == {*available(), "mastodon.music"}
+    assert set(settings.destinations) == {*places(), "mastodon.music"}
     assert CANARY not in repr(settings) + str(settings)
     for group in (settings.service, *settings.channels.values(), *settings.destinations.values()):
         assert CANARY not in repr(group) + str(group) + str(group.model_dump(mode="json"))

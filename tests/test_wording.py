@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from announcer.facts import duration, hashtags, shorten
 from announcer.network import Account, Card, Moment, Network, Post, Receipt, Repeat, graphemes
 from announcer.wording import Facts, Templates, Wording, card, clean
-from tests.test_network_contract import ROWS
+from tests.rows import ROWS
 
 AT = datetime(2026, 11, 23, 19, 15, tzinfo=UTC)
 FACTS = Facts(

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import pytest
 
+from announcer.contract.fake import Body, Sent, Wire, read_timeout
 from announcer.network import (
     DeliveryError,
     ForgetfulMemory,
@@ -22,7 +23,6 @@ from announcer.network import (
     Unsure,
 )
 from announcer.networks.x import X
-from tests.conftest import Body, Sent, Wire, read_timeout
 
 KEYS = {
     "consumer_key": "ck",

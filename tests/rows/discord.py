@@ -1,0 +1,18 @@
+"""Discord, as the contract's suite meets it."""
+
+from announcer.contract import SECRET, Answer, Receipt, Row
+from announcer.networks.discord import Discord
+
+ROWS = [
+    Row(
+        Discord,
+        {"webhook_url": f"https://discord.com/api/webhooks/11/{SECRET}"},
+        answer={"id": "33", "channel_id": "22"},
+        receipt=Receipt("33", "https://discord.com/channels/44/22/33"),
+        prepare=lambda wire: wire.always(
+            "GET", f"/webhooks/11/{SECRET}", 200, {"guild_id": "44", "channel_id": "22"}
+        ),
+        throttled=Answer(429, {"message": "slow down", "retry_after": 42.0, "global": False}),
+        gone=Answer(404, {"message": "Unknown Message", "code": 10008}),
+    )
+]
