@@ -19,6 +19,7 @@ from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -26,12 +27,14 @@ from pydantic import BaseModel
 
 from announcer import rehearsal, settings, wire, wiring
 from announcer.attempt import without_secrets
+from announcer.contract import SECRET, Row
 from announcer.network import DeliveryError
 from announcer.networks import available
 from announcer.policy import Rules
 from announcer.quiet import Quiet
 from announcer.settings import is_secret, variable_name
 from tests.house import seal
+from tests.rows import ROWS
 from tests.running import Service
 from tests.test_process import posts, worker_of
 
@@ -137,15 +140,13 @@ class Canaries:
         for model in (wiring.Service, Rules, Quiet):
             self._fill("ANNOUNCER", model, street.at("t404"))
         self._fill("OWNCAST", wiring.OwncastServer, street.at("t404"))
-        for network in available():
-            name = network.name
-            if name == "owncast":  # speaks to its server only
-                self._fill("OWNCAST", network, street.at("t404"))
+        for row in ROWS:
+            if row.network.name == "owncast":  # speaks to its server only
+                self._fill("OWNCAST", row.network, street.at("t404"))
                 continue
             for trouble in TROUBLES:
-                self._fill(
-                    f"{name.upper()}__{trouble.upper()}", network, street.at(trouble), trouble
-                )
+                prefix = f"{row.network.name}__{row.name}{trouble}".upper()
+                self._fill(prefix, row.network, street.at(trouble), trouble, row)
         del self.markers["ANNOUNCER_DATABASE_URL"]  # its password is looked for by itself
         self.variables |= {
             "ANNOUNCER_DATABASE_URL": f"sqlite:///{folder}/announcer.db",
@@ -154,20 +155,35 @@ class Canaries:
             "ANNOUNCER_LOG_LEVEL": "debug",
         }
 
-    def _fill(self, prefix: str, model: type[BaseModel], base: str, trouble: str = "") -> None:
+    def _fill(
+        self,
+        prefix: str,
+        model: type[BaseModel],
+        base: str,
+        trouble: str = "",
+        row: Row | None = None,
+    ) -> None:
+        given = row.settings if row else {}
         for field, info in model.model_fields.items():
             name = variable_name(prefix, field)
             checks = {getattr(check, "func", None) for check in info.metadata}
             if is_secret(info):
-                marker = f"cnry{trouble}{len(self.markers):03}{secrets.token_hex(6)}"
-                self.markers[name] = marker
-                # Signs that every way of encoding writes in its own way.
-                value = marker if field.startswith("webhook_") else f"{marker}/+=&%?x"
+                word = f"cnry{trouble}{len(self.markers):03}{secrets.token_hex(6)}"
+                self.markers[name] = marker = row.form(word) if row else word
+                value = given.get(field, SECRET)
+                if row and value not in (row.secret, SECRET):
+                    value = value.replace(row.secret, marker)
+                elif marker != word or field.startswith("webhook_"):
+                    value = marker
+                else:  # signs that every way of encoding writes in its own way
+                    value = f"{marker}/+=&%?x"
                 if settings._secret_address in checks:
-                    value = f"{base}/api/webhooks/1/{marker}"
+                    value = base + urlsplit(value).path
                 self.variables[name] = value
             elif settings._safe_address in checks:
                 self.variables[name] = base
+            elif field in given:
+                self.variables[name] = given[field]
             elif info.is_required():
                 self.variables[name] = "kestrel.test"
 
@@ -289,7 +305,7 @@ def test_g21_no_secret_leaves_but_to_its_own_network(
         body = rehearsal.webhook("start", "Fitting a dovetail drawer", "Kestrel Workshop")
         signed = seal(body, canaries.variables["OWNCAST_WEBHOOK_SECRET"])
         assert service.hear(body, **{"owncast-signature": signed}) == 204
-        wanted = len(available()) - 1
+        wanted = len(ROWS) - 1
         service.until(
             lambda: (
                 sum(bool(post.tries) for post in posts(tmp_path).values()) >= wanted * len(TROUBLES)
@@ -324,7 +340,9 @@ def test_g21_no_secret_leaves_but_to_its_own_network(
     assert "RuntimeError" in log, "the bug was seen"
     assert "***" in log, "with what it quoted taken out"
     reached = canaries.found("\n".join(street.heard))
-    assert {"DISCORD__T401__WEBHOOK_URL", "MASTODON__T401__ACCESS_TOKEN"} <= set(reached)
+    assert {"DISCORD__DISCORDT401__WEBHOOK_URL", "MASTODON__MASTODONT401__ACCESS_TOKEN"} <= set(
+        reached
+    )
 
 
 def test_g21_no_secret_is_told_where_it_was_put_by_mistake(street: Street, tmp_path: Path) -> None:
