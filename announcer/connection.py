@@ -80,33 +80,14 @@ class _Watched:
         """urllib3's own knows no limit for the look for the name nor for all addresses together,
         and tries every address of IPv6 before the first of IPv4.
         """
-        until = time.monotonic() + 2 * self.timeout
-        problem: OSError = TimeoutError()
         try:
-            addresses = look_up(self._dns_host, self.port, self.timeout)
+            return dial(self._dns_host, self.port, self.timeout, self.socket_options or ())
         except socket.gaierror as unknown:
             raise NameResolutionError(self._dns_host, self, unknown) from unknown  # type: ignore[arg-type]
         except TimeoutError as slow:
-            raise ConnectTimeoutError(self, "no address in time") from slow
-        for family, kind, protocol, _, address in addresses:
-            left = min(self.timeout, until - time.monotonic())
-            if left <= 0:
-                break
-            sock = socket.socket(family, kind, protocol)
-            try:
-                for option in self.socket_options or ():
-                    sock.setsockopt(*option)
-                sock.settimeout(left)
-                sock.connect(address)
-            except OSError as failed:
-                sock.close()
-                problem = failed
-            else:
-                sock.settimeout(self.timeout)
-                return sock
-        if isinstance(problem, TimeoutError):
-            raise ConnectTimeoutError(self, "no connection in time") from problem
-        raise NewConnectionError(self, "no connection") from problem  # type: ignore[arg-type]
+            raise ConnectTimeoutError(self, "no connection in time") from slow
+        except OSError as problem:
+            raise NewConnectionError(self, "no connection") from problem  # type: ignore[arg-type]
 
 
 class _Plain(_Watched, HTTPConnection): ...
@@ -121,6 +102,33 @@ class PlainPool(HTTPConnectionPool):
 
 class TlsPool(HTTPSConnectionPool):
     ConnectionCls = _Tls
+
+
+def dial(host: str, port: int, patience: float, options: Sequence[Any] = ()) -> socket.socket:
+    """A connection to the first address of *host* that takes one. *patience* is in seconds, for the
+    look for its name and for each address; all of them together get twice that.
+
+    Raises gaierror, TimeoutError, or another OSError.
+    """
+    until = time.monotonic() + 2 * patience
+    problem: OSError = TimeoutError()
+    for family, kind, protocol, _, address in look_up(host, port, patience):
+        left = min(patience, until - time.monotonic())
+        if left <= 0:
+            break
+        sock = socket.socket(family, kind, protocol)
+        try:
+            for option in options:
+                sock.setsockopt(*option)
+            sock.settimeout(left)
+            sock.connect(address)
+        except OSError as failed:
+            sock.close()
+            problem = failed
+        else:
+            sock.settimeout(patience)
+            return sock
+    raise problem
 
 
 def look_up(host: str, port: int, patience: float) -> Sequence[Address]:

@@ -3,15 +3,16 @@
 Every request to the world goes through `Session`, those of Mastodon.py and tweepy too. It keeps
 what plain requests does not: connect, read and total limits, a size cap after inflating, no
 redirects, no proxies or passwords from the environment, and only the hosts it was made for.
-`connection` is what it connects by, and `meaning` says what comes of it: whoever asks somebody
-finds all of it here. Sources: requests 2.34 sessions.py and adapters.py, urllib3 2.8 response.py.
+`connection` is what it connects by, and `meaning` says what comes of it. `conversation` is the same
+door for what is not HTTP. Whoever asks somebody finds all of it here.
+Sources: requests 2.34 sessions.py and adapters.py, urllib3 2.8 response.py.
 """
 
 import re
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -24,6 +25,9 @@ from urllib3.exceptions import ReadTimeoutError
 from announcer import crashpoints
 from announcer.connection import PlainPool, TlsPool, TurnOver, limited, progress, turn_is_over
 from announcer.connection import not_after as not_after
+from announcer.line import Line as Line
+from announcer.line import line
+from announcer.line import tls as tls
 from announcer.meaning import LONGEST_WAIT as LONGEST_WAIT
 from announcer.meaning import NotSent as NotSent
 from announcer.meaning import error_json as error_json
@@ -222,6 +226,29 @@ def answer_to(
     if answers[-1].status_code >= 300:  # both take a 3xx without an address for a success
         raise meaning(answers[-1])
     return answers[-1]
+
+
+def conversation(
+    host: str,
+    port: int,
+    *,
+    encrypted: bool = False,
+    total: float | None = None,
+    breaks: tuple[type[Exception], ...] = (),
+) -> AbstractContextManager[Line]:
+    """The door for what is not HTTP, such as mail; see `line`. *encrypted* means from the first
+    byte on. *total* is in seconds, *breaks* are a library's own errors for a lost connection.
+    """
+    return line(
+        host,
+        port,
+        encrypted=encrypted,
+        total=total or TOTAL,
+        silence=READ,
+        connect=CONNECT,
+        proxy=None if _is_loopback(host) else Session.proxy,
+        breaks=breaks,
+    )
 
 
 @contextmanager

@@ -5,6 +5,7 @@ The rows stand in safeties.py. A test is named without the ids of faults, and fo
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,11 @@ from tests.safeties import SAFETIES, Safety
 
 ROOT = Path(__file__).parents[1]
 LEFT_OUT = shutil.ignore_patterns(".*", "build", "dist", "__pycache__")
+SUITES = {
+    "suite.py": "tests/test_network_contract.py::TestContract",
+    "spoken.py": "tests/test_line.py::TestPigeon",
+}
+"""What runs the tests that are no functions of ours."""
 PATIENCE = 120
 """Seconds for one test; a safety without which it never ends was noticed, too."""
 FAILED = 1
@@ -38,9 +44,20 @@ def found_in(folder: Path = ROOT / "tests") -> dict[str, list[str]]:
     return found
 
 
+def found_in_suites() -> dict[str, list[str]]:
+    """Where each test of the contract is run, by its name without ids."""
+    found: dict[str, list[str]] = {}
+    for suite, runs in SUITES.items():
+        for line in (ROOT / "announcer/contract" / suite).read_text("utf-8").splitlines():
+            if test := re.match(r"    def (test_\w+)", line):
+                name = ids_in(test[1])[1].replace(" ", "_")
+                found.setdefault(name, []).append(f"{runs}::{test[1]}")
+    return found
+
+
 def problems(safeties: Sequence[Safety] = SAFETIES) -> list[str]:
     """What is wrong with the rows: code or tests have moved on."""
-    known, told = found_in(), []
+    known, told = found_in() | found_in_suites(), []
     for safety in safeties:
         times = (ROOT / safety.file).read_text("utf-8").count(safety.old)
         if times != 1:
@@ -107,7 +124,7 @@ class Copies:
 
 def hunt() -> Iterator[tuple[Safety, str, bool]]:
     """Each safety, the test that guards it, and whether that noticed."""
-    known = found_in()
+    known = found_in() | found_in_suites()
     named = {safety: known[safety.test][0] for safety in SAFETIES}
     number = os.cpu_count() or 2
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(number) as pool:

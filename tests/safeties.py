@@ -220,6 +220,20 @@ SAFETIES = (
         "a_turn_that_ends_while_we_connect_sends_not_one_byte",
     ),
     Safety(
+        "no conversation says anything after its turn",
+        "announcer/line.py",
+        "if turn_is_over():",
+        "if not self.host:",
+        "nothing_leaves_after_our_turn",
+    ),
+    Safety(
+        "what left in a conversation may be up",
+        "announcer/line.py",
+        "self._left = True",
+        "self._left = False",
+        "a_post_that_nobody_confirmed_may_be_up",
+    ),
+    Safety(
         "no redirects",
         "announcer/wire.py",
         "self.max_redirects = 0",

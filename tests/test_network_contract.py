@@ -1,13 +1,17 @@
 """What holds for every network: the suite that other packages run, too, with our rows."""
 
-from announcer.contract import Contract
+from announcer.contract import Contract, SpokenContract
 from announcer.networks import available
-from tests.rows import ROWS
+from tests.rows import ROWS, SPOKEN
 
 
 def test_every_network_has_a_row() -> None:
-    assert {row.network for row in ROWS} == set(available())
+    assert {row.network for row in ROWS} | {row.network for row in SPOKEN} == set(available())
 
 
 class TestContract(Contract):
     rows = ROWS
+
+
+class TestSpokenContract(SpokenContract):
+    rows = SPOKEN

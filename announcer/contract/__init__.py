@@ -13,11 +13,17 @@ and in a test module a class whose row says what the network answers to a good p
     class TestKestrel(Contract):
         rows = [Row(Kestrel, {"token": SECRET}, answer={"id": "7"}, receipt=Receipt("7"))]
 
+One that does not speak HTTP has a `Spoken` row and a `SpokenContract`: see `spoken`.
+
 Needs pytest, which the service does not.
 """
 
 from announcer.contract.fake import Answer as Answer
 from announcer.contract.fake import Wire as Wire
+from announcer.contract.spoken import Behaviour as Behaviour
+from announcer.contract.spoken import Peer as Peer
+from announcer.contract.spoken import Spoken as Spoken
+from announcer.contract.spoken import SpokenContract as SpokenContract
 from announcer.contract.suite import DATE as DATE
 from announcer.contract.suite import NOON as NOON
 from announcer.contract.suite import PICTURE as PICTURE

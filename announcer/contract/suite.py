@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 from urllib.parse import unquote_plus
 
 import pytest
@@ -118,7 +118,22 @@ class Row:
         return self.network.model_validate(self.settings)
 
 
-def those(able: Callable[[Row], bool]) -> Callable[[Test], Test]:
+class AnyRow(Protocol):
+    """What a row is to the tests that every network has."""
+
+    @property
+    def network(self) -> type[Network]: ...
+    @property
+    def secret(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+
+
+Requirement = Callable[[Any], bool]
+"""Of a row."""
+
+
+def those(able: Requirement) -> Callable[[Test], Test]:
     """Only for the rows of networks that can do what a test is about."""
 
     def marked(test: Test) -> Test:
@@ -144,7 +159,7 @@ def _fails_with(wire: Wire, failure: Answer | Problem) -> None:
         wire.breaks(failure, times=3)
 
 
-def _said_by(error: BaseException) -> str:
+def said_by(error: BaseException) -> str:
     return repr(error) + "".join(traceback.format_exception(error))
 
 
@@ -164,7 +179,15 @@ def _fails_pictures(row: Row, wire: Wire, failure: Answer | Problem) -> None:
 class Promises:
     """What holds however a network is spoken to."""
 
-    def test_a_row_marks_every_secret(self, row: Row, network: Network) -> None:
+    rows: ClassVar[Sequence[AnyRow]] = ()
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        if "row" in metafunc.fixturenames:
+            able = getattr(metafunc.function, "able", lambda _: True)
+            rows = [row for row in self.rows if able(row)]
+            metafunc.parametrize("row", rows, ids=[row.name for row in rows], indirect=True)
+
+    def test_a_row_marks_every_secret(self, row: AnyRow, network: Network) -> None:
         assert all(row.secret in secret for secret in secrets_of(network))
 
     def test_a_length_limit_is_known_even_when_the_server_is_not_there(
@@ -209,12 +232,6 @@ class Contract(Promises):
     """For networks that are asked by HTTP. A subclass whose name begins with `Test` has *rows*."""
 
     rows: ClassVar[Sequence[Row]] = ()
-
-    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        if "row" in metafunc.fixturenames:
-            able = getattr(metafunc.function, "able", lambda _: True)
-            rows = [row for row in self.rows if able(row)]
-            metafunc.parametrize("row", rows, ids=[row.name for row in rows], indirect=True)
 
     @pytest.fixture
     def row(self, request: pytest.FixtureRequest, wire: Wire) -> Row:
@@ -369,7 +386,7 @@ class Contract(Promises):
         _fails_with(wire, failure)
         with pytest.raises(DeliveryError) as error:
             network.publish(POST)
-        assert row.secret not in _said_by(error.value) + repr(network) + str(network)
+        assert row.secret not in said_by(error.value) + repr(network) + str(network)
 
     @those(lambda row: issubclass(row.network, Removes))
     @pytest.mark.parametrize("failure", FAILURES)
@@ -382,7 +399,7 @@ class Contract(Promises):
         try:
             network.remove(row.receipt)
         except DeliveryError as error:
-            said = _said_by(error)
+            said = said_by(error)
         assert row.secret not in said
 
     def test_no_request_waits_for_ever(self, row: Row, network: Network, wire: Wire) -> None:
