@@ -52,6 +52,7 @@ lock: build/lock/made ## take the newest of what pyproject.toml allows
 		--build-deps-for wheel --only-build-deps pyproject.toml
 	$(COMPILE) -o requirements-dev.lock -c requirements.lock -c requirements-build.lock \
 		--extra dev pyproject.toml
+	echo matrix-synapse | $(COMPILE) --allow-unsafe -o tests/servers/synapse.lock -
 
 .PHONY: clean
 clean: ## remove what was made here; settings and databases stay

@@ -1,9 +1,11 @@
 """The real servers start, take a post from a plain HTTP client, and show it to a stranger."""
 
+import json
+import secrets
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 import pytest
 import requests
@@ -12,6 +14,7 @@ from tests.servers import NotInstalledError, answers
 from tests.servers.fixtures import started
 from tests.servers.pds import BlueskyAccount, Pds
 from tests.servers.snac import FediverseAccount, Snac
+from tests.servers.synapse import MatrixRoom, Synapse
 
 SECONDS = 10.0
 LINK = "https://live.example.test/"
@@ -115,9 +118,79 @@ def test_the_fediverse_keeps_private_posts_to_itself(fediverse_account: Fedivers
     assert fediverse_account.posts() == []
 
 
-@pytest.mark.parametrize("start", [Pds, Snac], ids=["bluesky", "fediverse"])
+def in_matrix(
+    room: MatrixRoom, method: str, path: str, body: object, token: str = ""
+) -> requests.Response:
+    return requests.request(
+        method,
+        f"{room.homeserver}/_matrix/{path}",
+        data=body if isinstance(body, bytes) else json.dumps(body),
+        headers={"Authorization": f"Bearer {token or room.token}"},
+        timeout=SECONDS,
+    )
+
+
+def said(room: MatrixRoom, text: str, **more: object) -> str:
+    """The id of a message that its user sent."""
+    path = f"client/v3/rooms/{room.id}/send/m.room.message/{secrets.token_hex(4)}"
+    body = {"msgtype": "m.text", "body": text, **more}
+    event: str = in_matrix(room, "PUT", path, body).json()["event_id"]
+    return event
+
+
+def test_a_matrix_room_shows_a_member_edits_and_no_redacted_message(
+    matrix_room: MatrixRoom,
+) -> None:
+    room = matrix_room
+    first = said(room, "Live", format="org.matrix.custom.html", formatted_body="<b>Live</b>")
+    second = said(room, "a slip")
+    edit = {"rel_type": "m.replace", "event_id": first}
+    said(room, "* Ended", **{"m.new_content": {"body": "Ended"}, "m.relates_to": edit})
+    in_matrix(room, "PUT", f"client/v3/rooms/{room.id}/redact/{second}/1", {}).raise_for_status()
+
+    [message] = room.messages()
+    assert (message.id, message.sender, message.body) == (first, room.user, "Ended")
+    assert message.edited
+
+
+def test_matrix_gives_back_the_bytes_of_a_picture(matrix_room: MatrixRoom) -> None:
+    picture = bytes(range(256))
+    uploaded = in_matrix(matrix_room, "POST", "media/v3/upload", picture).json()
+    assert matrix_room.media(uploaded["content_uri"]) == picture
+
+
+def test_a_matrix_room_may_be_encrypted_or_closed_to_its_user(synapse: Synapse) -> None:
+    encrypted = synapse.new_room(encrypted=True)
+    state = f"client/v3/rooms/{encrypted.id}/state/m.room.encryption"
+    assert in_matrix(encrypted, "GET", state, b"").json()["algorithm"]
+    outside = synapse.new_room(member=False)
+    send = f"client/v3/rooms/{outside.id}/send/m.room.message/1"
+    assert in_matrix(outside, "PUT", send, {"body": "Live"}).status_code == 403
+
+
+def test_matrix_limits_a_user_who_is_to_be_limited(synapse: Synapse) -> None:
+    limited, free = synapse.new_room(), synapse.new_room()
+    synapse.allow(limited.user, per_second=1, at_once=1)
+    path = "client/v3/rooms/{}/send/m.room.message/{}"
+    live = {"msgtype": "m.text", "body": "Live"}
+    statuses = [
+        in_matrix(room, "PUT", path.format(room.id, n), live).status_code
+        for room in (limited, free)
+        for n in range(4)
+    ]
+    assert 429 in statuses[:4]
+    assert set(statuses[4:]) == {200}
+
+
+class Server(Protocol):
+    url: str
+
+    def stop(self) -> None: ...
+
+
+@pytest.mark.parametrize("start", [Pds, Snac, Synapse], ids=["bluesky", "fediverse", "matrix"])
 def test_a_server_is_gone_once_it_was_stopped(
-    start: Callable[[Path], Pds | Snac], tmp_path: Path
+    start: Callable[[Path], Server], tmp_path: Path
 ) -> None:
     server = started(start, tmp_path)
     port = int(server.url.rpartition(":")[2])

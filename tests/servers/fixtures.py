@@ -10,6 +10,7 @@ from tests.servers import NotInstalledError, must_be_there
 from tests.servers.pds import BlueskyAccount, Pds
 from tests.servers.postgres import Postgres
 from tests.servers.snac import FediverseAccount, Snac
+from tests.servers.synapse import MatrixRoom, Synapse
 
 Server = TypeVar("Server")
 
@@ -39,6 +40,13 @@ def snac(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Snac]:
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def synapse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synapse]:
+    server = started(Synapse, tmp_path_factory.mktemp("synapse"))
+    yield server
+    server.stop()
+
+
 @pytest.fixture
 def bluesky_account(pds: Pds) -> BlueskyAccount:
     return pds.new_account()
@@ -47,6 +55,11 @@ def bluesky_account(pds: Pds) -> BlueskyAccount:
 @pytest.fixture
 def fediverse_account(snac: Snac) -> FediverseAccount:
     return snac.new_account()
+
+
+@pytest.fixture
+def matrix_room(synapse: Synapse) -> MatrixRoom:
+    return synapse.new_room()
 
 
 @pytest.fixture(scope="session")
