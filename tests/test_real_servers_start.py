@@ -12,6 +12,7 @@ import requests
 
 from tests.servers import NotInstalledError, answers
 from tests.servers.fixtures import started
+from tests.servers.ntfy import Ntfy, NtfyTopic
 from tests.servers.pds import BlueskyAccount, Pds
 from tests.servers.snac import FediverseAccount, Snac
 from tests.servers.synapse import MatrixRoom, Synapse
@@ -182,13 +183,66 @@ def test_matrix_limits_a_user_who_is_to_be_limited(synapse: Synapse) -> None:
     assert set(statuses[4:]) == {200}
 
 
+def to_ntfy(topic: NtfyTopic, token: str, **message: str) -> requests.Response:
+    return requests.post(
+        topic.server,
+        json={"topic": topic.topic, **message},
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=SECONDS,
+    )
+
+
+def test_an_ntfy_topic_shows_a_reader_its_messages_as_they_are_now(ntfy_topic: NtfyTopic) -> None:
+    first = to_ntfy(ntfy_topic, ntfy_topic.token, title="Live").json()
+    slip = to_ntfy(ntfy_topic, ntfy_topic.write_only_token, title="a slip").json()
+    to_ntfy(ntfy_topic, ntfy_topic.token, title="Ended", sequence_id=first["id"])
+    requests.delete(
+        f"{ntfy_topic.server}/{ntfy_topic.topic}/{slip['id']}",
+        auth=(ntfy_topic.user, ntfy_topic.password),
+        timeout=SECONDS,
+    ).raise_for_status()
+
+    assert [message["title"] for message in ntfy_topic.messages()] == ["Ended"]
+
+
+def test_ntfy_gives_back_the_bytes_of_a_picture(ntfy_topic: NtfyTopic) -> None:
+    picture = bytes(range(256))
+    sent = requests.put(
+        f"{ntfy_topic.server}/{ntfy_topic.topic}",
+        data=picture,
+        headers={"Authorization": f"Bearer {ntfy_topic.token}", "Filename": "live.png"},
+        timeout=SECONDS,
+    ).json()
+    assert ntfy_topic.attachment(sent) == picture
+
+
+def test_ntfy_keeps_rights_apart(ntfy_topic: NtfyTopic) -> None:
+    tried = [
+        to_ntfy(ntfy_topic, token, title="Live").status_code
+        for token in (ntfy_topic.write_only_token, ntfy_topic.reader_token, "tk_none")
+    ]
+    assert tried == [200, 403, 401]
+
+
+def test_ntfy_limits_whom_it_is_to_limit(tmp_path: Path) -> None:
+    server = started(lambda folder: Ntfy(folder, requests_at_once=2), tmp_path)
+    topic = server.new_topic()
+    statuses = [to_ntfy(topic, topic.token, title="Live").status_code for _ in range(3)]
+    server.stop()
+    assert statuses[-1] == 429
+
+
 class Server(Protocol):
     url: str
 
     def stop(self) -> None: ...
 
 
-@pytest.mark.parametrize("start", [Pds, Snac, Synapse], ids=["bluesky", "fediverse", "matrix"])
+@pytest.mark.parametrize(
+    "start",
+    [Pds, Snac, Synapse, Ntfy],
+    ids=["bluesky", "fediverse", "matrix", "ntfy"],
+)
 def test_a_server_is_gone_once_it_was_stopped(
     start: Callable[[Path], Server], tmp_path: Path
 ) -> None:

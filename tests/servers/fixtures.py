@@ -7,6 +7,7 @@ from typing import TypeVar
 import pytest
 
 from tests.servers import NotInstalledError, must_be_there
+from tests.servers.ntfy import Ntfy, NtfyTopic
 from tests.servers.pds import BlueskyAccount, Pds
 from tests.servers.postgres import Postgres
 from tests.servers.snac import FediverseAccount, Snac
@@ -47,6 +48,13 @@ def synapse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synapse]:
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def ntfy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ntfy]:
+    server = started(Ntfy, tmp_path_factory.mktemp("ntfy"))
+    yield server
+    server.stop()
+
+
 @pytest.fixture
 def bluesky_account(pds: Pds) -> BlueskyAccount:
     return pds.new_account()
@@ -60,6 +68,11 @@ def fediverse_account(snac: Snac) -> FediverseAccount:
 @pytest.fixture
 def matrix_room(synapse: Synapse) -> MatrixRoom:
     return synapse.new_room()
+
+
+@pytest.fixture
+def ntfy_topic(ntfy: Ntfy) -> NtfyTopic:
+    return ntfy.new_topic()
 
 
 @pytest.fixture(scope="session")
