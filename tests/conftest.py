@@ -2,7 +2,7 @@
 
 pytest_plugins = [
     "announcer.contract.fake",
-    "tests.servers.fixtures",
     "tests.rogue",
     "tests.impostor",
+    "tests.servers.fixtures",
 ]

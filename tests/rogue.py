@@ -196,6 +196,12 @@ class Authority:
 
     def server(self, *hosts: str, days: int = 1) -> ssl.SSLContext:
         """For a server that says it is *hosts*, and may for *days* more; negative: no longer."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificate(*hosts, days=days))
+        return context
+
+    def certificate(self, *hosts: str, days: int = 1) -> Path:
+        """The same as a file, with the key before the certificate."""
         key = ec.generate_private_key(ec.SECP256R1())
         places = [_place(host) for host in hosts or ("127.0.0.1",)]
         names = x509.SubjectAlternativeName(places)
@@ -209,9 +215,7 @@ class Authority:
             )
             + certificate.public_bytes(serialization.Encoding.PEM)
         )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(both)
-        return context
+        return both
 
     def town(self) -> ssl.SSLContext:
         """For a server that is whoever it is asked for."""

@@ -3,15 +3,19 @@
 import json
 import secrets
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn, Protocol
 
+import paho.mqtt.publish as mqtt
 import pytest
 import requests
+from paho.mqtt import MQTTException
 
 from tests.servers import NotInstalledError, answers
 from tests.servers.fixtures import started
+from tests.servers.mosquitto import Mosquitto, MqttTopic
 from tests.servers.ntfy import Ntfy, NtfyTopic
 from tests.servers.pds import BlueskyAccount, Pds
 from tests.servers.snac import FediverseAccount, Snac
@@ -232,6 +236,37 @@ def test_ntfy_limits_whom_it_is_to_limit(tmp_path: Path) -> None:
     assert statuses[-1] == 429
 
 
+def publish(to: MqttTopic, topic: str, state: bytes, *, retain: bool, tls: bool = False) -> None:
+    mqtt.single(
+        topic,
+        state,
+        qos=1,
+        retain=retain,
+        hostname=to.host,
+        port=to.tls_port if tls else to.port,
+        auth={"username": to.user, "password": to.password},
+        tls={"ca_certs": str(to.authority)} if tls else None,
+    )
+
+
+def test_mqtt_gives_a_late_subscriber_the_retained_state(mqtt_topic: MqttTopic) -> None:
+    assert mqtt_topic.retained() == {}
+    state = f"{mqtt_topic.topic}/live"
+    publish(mqtt_topic, state, b"on", retain=True)
+    publish(mqtt_topic, f"{mqtt_topic.topic}/event", b"started", retain=False)
+    publish(mqtt_topic, "secret/live", b"on", retain=True)
+    publish(mqtt_topic, state, b"off", retain=True, tls=True)
+
+    assert mqtt_topic.retained() == {state: b"off"}
+    assert mqtt_topic.retained("secret") == {}
+
+
+def test_mqtt_refuses_a_wrong_password(mqtt_topic: MqttTopic) -> None:
+    stranger = replace(mqtt_topic, password="wrong")
+    with pytest.raises(MQTTException, match="Not authorized"):
+        publish(stranger, mqtt_topic.topic, b"on", retain=True)
+
+
 class Server(Protocol):
     url: str
 
@@ -240,8 +275,8 @@ class Server(Protocol):
 
 @pytest.mark.parametrize(
     "start",
-    [Pds, Snac, Synapse, Ntfy],
-    ids=["bluesky", "fediverse", "matrix", "ntfy"],
+    [Pds, Snac, Synapse, Ntfy, Mosquitto],
+    ids=["bluesky", "fediverse", "matrix", "ntfy", "mqtt"],
 )
 def test_a_server_is_gone_once_it_was_stopped(
     start: Callable[[Path], Server], tmp_path: Path

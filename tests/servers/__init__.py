@@ -4,6 +4,7 @@
 """
 
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -63,6 +64,15 @@ class Program:
             self._process.wait()
         if self._process.stdin:
             self._process.stdin.close()
+
+
+def program(name: str) -> str:
+    """Where the system has it, daemons too, or `install` unpacked it. Raises NotInstalledError."""
+    places = [os.environ.get("PATH", os.defpath), "/usr/sbin", str(INSTALLED / name)]
+    found = shutil.which(name, path=os.pathsep.join(places))
+    if found is None:
+        raise NotInstalledError(f"{name} is not installed")
+    return found
 
 
 def free_port() -> int:

@@ -7,6 +7,7 @@ from typing import TypeVar
 import pytest
 
 from tests.servers import NotInstalledError, must_be_there
+from tests.servers.mosquitto import Mosquitto, MqttTopic
 from tests.servers.ntfy import Ntfy, NtfyTopic
 from tests.servers.pds import BlueskyAccount, Pds
 from tests.servers.postgres import Postgres
@@ -55,6 +56,13 @@ def ntfy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ntfy]:
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
+    server = started(Mosquitto, tmp_path_factory.mktemp("mosquitto"))
+    yield server
+    server.stop()
+
+
 @pytest.fixture
 def bluesky_account(pds: Pds) -> BlueskyAccount:
     return pds.new_account()
@@ -73,6 +81,11 @@ def matrix_room(synapse: Synapse) -> MatrixRoom:
 @pytest.fixture
 def ntfy_topic(ntfy: Ntfy) -> NtfyTopic:
     return ntfy.new_topic()
+
+
+@pytest.fixture
+def mqtt_topic(mosquitto: Mosquitto) -> MqttTopic:
+    return mosquitto.new_topic()
 
 
 @pytest.fixture(scope="session")
