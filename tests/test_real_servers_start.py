@@ -2,7 +2,9 @@
 
 import json
 import secrets
+import ssl
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +18,7 @@ from paho.mqtt import MQTTException
 from tests.servers import NotInstalledError, answers
 from tests.servers.fixtures import started
 from tests.servers.mosquitto import Mosquitto, MqttTopic
+from tests.servers.ngircd import IrcChannel, IrcClient, Ngircd
 from tests.servers.ntfy import Ntfy, NtfyTopic
 from tests.servers.pds import BlueskyAccount, Pds
 from tests.servers.snac import FediverseAccount, Snac
@@ -267,6 +270,39 @@ def test_mqtt_refuses_a_wrong_password(mqtt_topic: MqttTopic) -> None:
         publish(stranger, mqtt_topic.topic, b"on", retain=True)
 
 
+def test_an_irc_channel_tells_another_client_what_was_said(irc_channel: IrcChannel) -> None:
+    trusting = ssl.create_default_context(cafile=irc_channel.authority)
+    for port, tls in ((irc_channel.port, None), (irc_channel.tls_port, trusting)):
+        with closing(IrcClient(port, "kestrel", tls=tls)) as client:
+            client.say(f"JOIN {irc_channel.channel}", f"PRIVMSG {irc_channel.channel} :Live: now")
+            client.say("PING :done")
+            client.until("PONG")
+            client.say("QUIT")
+            client.until("ERROR")
+
+    told = [(line.nick, line.command) for line in irc_channel.lines()]
+    assert told == [("kestrel", what) for what in ("JOIN", "PRIVMSG", "QUIT")] * 2
+    assert irc_channel.messages() == ["Live: now"] * 2
+
+
+def test_an_irc_channel_may_be_closed(irc_channel: IrcChannel) -> None:
+    irc_channel.demand("+k secret")
+    with closing(IrcClient(irc_channel.port, "kestrel")) as client:
+        client.say(f"JOIN {irc_channel.channel}")
+        assert "(+k)" in client.until("475")[-1]
+    assert irc_channel.lines() == []
+
+
+def test_an_irc_server_may_ask_for_a_password(tmp_path: Path) -> None:
+    server = started(lambda folder: Ngircd(folder, password="secret"), tmp_path)
+    channel = server.new_channel()
+    with pytest.raises(ConnectionError):
+        IrcClient(channel.port, "kestrel", "wrong")
+    IrcClient(channel.port, "kestrel", channel.password).close()
+    channel.reader.close()
+    server.stop()
+
+
 class Server(Protocol):
     url: str
 
@@ -275,8 +311,8 @@ class Server(Protocol):
 
 @pytest.mark.parametrize(
     "start",
-    [Pds, Snac, Synapse, Ntfy, Mosquitto],
-    ids=["bluesky", "fediverse", "matrix", "ntfy", "mqtt"],
+    [Pds, Snac, Synapse, Ntfy, Mosquitto, Ngircd],
+    ids=["bluesky", "fediverse", "matrix", "ntfy", "mqtt", "irc"],
 )
 def test_a_server_is_gone_once_it_was_stopped(
     start: Callable[[Path], Server], tmp_path: Path

@@ -8,6 +8,7 @@ import pytest
 
 from tests.servers import NotInstalledError, must_be_there
 from tests.servers.mosquitto import Mosquitto, MqttTopic
+from tests.servers.ngircd import IrcChannel, Ngircd
 from tests.servers.ntfy import Ntfy, NtfyTopic
 from tests.servers.pds import BlueskyAccount, Pds
 from tests.servers.postgres import Postgres
@@ -63,6 +64,13 @@ def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def ngircd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ngircd]:
+    server = started(Ngircd, tmp_path_factory.mktemp("ngircd"))
+    yield server
+    server.stop()
+
+
 @pytest.fixture
 def bluesky_account(pds: Pds) -> BlueskyAccount:
     return pds.new_account()
@@ -86,6 +94,13 @@ def ntfy_topic(ntfy: Ntfy) -> NtfyTopic:
 @pytest.fixture
 def mqtt_topic(mosquitto: Mosquitto) -> MqttTopic:
     return mosquitto.new_topic()
+
+
+@pytest.fixture
+def irc_channel(ngircd: Ngircd) -> Iterator[IrcChannel]:
+    channel = ngircd.new_channel()
+    yield channel
+    channel.reader.close()
 
 
 @pytest.fixture(scope="session")
