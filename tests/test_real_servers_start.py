@@ -2,25 +2,21 @@
 
 import json
 import secrets
-import ssl
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn, Protocol
 
-import paho.mqtt.publish as mqtt
 import pytest
 import requests
-from paho.mqtt import MQTTException
 
 from tests.servers import NotInstalledError, answers
 from tests.servers.fixtures import started
-from tests.servers.mosquitto import Mosquitto, MqttTopic
-from tests.servers.ngircd import IrcChannel, IrcClient, Ngircd
+from tests.servers.mosquitto import Mosquitto
+from tests.servers.ngircd import Ngircd
 from tests.servers.ntfy import Ntfy, NtfyTopic
 from tests.servers.pds import BlueskyAccount, Pds
+from tests.servers.prosody import Prosody
 from tests.servers.snac import FediverseAccount, Snac
 from tests.servers.synapse import MatrixRoom, Synapse
 
@@ -239,70 +235,6 @@ def test_ntfy_limits_whom_it_is_to_limit(tmp_path: Path) -> None:
     assert statuses[-1] == 429
 
 
-def publish(to: MqttTopic, topic: str, state: bytes, *, retain: bool, tls: bool = False) -> None:
-    mqtt.single(
-        topic,
-        state,
-        qos=1,
-        retain=retain,
-        hostname=to.host,
-        port=to.tls_port if tls else to.port,
-        auth={"username": to.user, "password": to.password},
-        tls={"ca_certs": str(to.authority)} if tls else None,
-    )
-
-
-def test_mqtt_gives_a_late_subscriber_the_retained_state(mqtt_topic: MqttTopic) -> None:
-    assert mqtt_topic.retained() == {}
-    state = f"{mqtt_topic.topic}/live"
-    publish(mqtt_topic, state, b"on", retain=True)
-    publish(mqtt_topic, f"{mqtt_topic.topic}/event", b"started", retain=False)
-    publish(mqtt_topic, "secret/live", b"on", retain=True)
-    publish(mqtt_topic, state, b"off", retain=True, tls=True)
-
-    assert mqtt_topic.retained() == {state: b"off"}
-    assert mqtt_topic.retained("secret") == {}
-
-
-def test_mqtt_refuses_a_wrong_password(mqtt_topic: MqttTopic) -> None:
-    stranger = replace(mqtt_topic, password="wrong")
-    with pytest.raises(MQTTException, match="Not authorized"):
-        publish(stranger, mqtt_topic.topic, b"on", retain=True)
-
-
-def test_an_irc_channel_tells_another_client_what_was_said(irc_channel: IrcChannel) -> None:
-    trusting = ssl.create_default_context(cafile=irc_channel.authority)
-    for port, tls in ((irc_channel.port, None), (irc_channel.tls_port, trusting)):
-        with closing(IrcClient(port, "kestrel", tls=tls)) as client:
-            client.say(f"JOIN {irc_channel.channel}", f"PRIVMSG {irc_channel.channel} :Live: now")
-            client.say("PING :done")
-            client.until("PONG")
-            client.say("QUIT")
-            client.until("ERROR")
-
-    told = [(line.nick, line.command) for line in irc_channel.lines()]
-    assert told == [("kestrel", what) for what in ("JOIN", "PRIVMSG", "QUIT")] * 2
-    assert irc_channel.messages() == ["Live: now"] * 2
-
-
-def test_an_irc_channel_may_be_closed(irc_channel: IrcChannel) -> None:
-    irc_channel.demand("+k secret")
-    with closing(IrcClient(irc_channel.port, "kestrel")) as client:
-        client.say(f"JOIN {irc_channel.channel}")
-        assert "(+k)" in client.until("475")[-1]
-    assert irc_channel.lines() == []
-
-
-def test_an_irc_server_may_ask_for_a_password(tmp_path: Path) -> None:
-    server = started(lambda folder: Ngircd(folder, password="secret"), tmp_path)
-    channel = server.new_channel()
-    with pytest.raises(ConnectionError):
-        IrcClient(channel.port, "kestrel", "wrong")
-    IrcClient(channel.port, "kestrel", channel.password).close()
-    channel.reader.close()
-    server.stop()
-
-
 class Server(Protocol):
     url: str
 
@@ -311,8 +243,8 @@ class Server(Protocol):
 
 @pytest.mark.parametrize(
     "start",
-    [Pds, Snac, Synapse, Ntfy, Mosquitto, Ngircd],
-    ids=["bluesky", "fediverse", "matrix", "ntfy", "mqtt", "irc"],
+    [Pds, Snac, Synapse, Ntfy, Mosquitto, Ngircd, Prosody],
+    ids=["bluesky", "fediverse", "matrix", "ntfy", "mqtt", "irc", "xmpp"],
 )
 def test_a_server_is_gone_once_it_was_stopped(
     start: Callable[[Path], Server], tmp_path: Path

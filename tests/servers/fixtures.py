@@ -12,6 +12,7 @@ from tests.servers.ngircd import IrcChannel, Ngircd
 from tests.servers.ntfy import Ntfy, NtfyTopic
 from tests.servers.pds import BlueskyAccount, Pds
 from tests.servers.postgres import Postgres
+from tests.servers.prosody import Prosody, XmppRoom
 from tests.servers.snac import FediverseAccount, Snac
 from tests.servers.synapse import MatrixRoom, Synapse
 
@@ -71,6 +72,13 @@ def ngircd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ngircd]:
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def prosody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prosody]:
+    server = started(Prosody, tmp_path_factory.mktemp("prosody"))
+    yield server
+    server.stop()
+
+
 @pytest.fixture
 def bluesky_account(pds: Pds) -> BlueskyAccount:
     return pds.new_account()
@@ -101,6 +109,13 @@ def irc_channel(ngircd: Ngircd) -> Iterator[IrcChannel]:
     channel = ngircd.new_channel()
     yield channel
     channel.reader.close()
+
+
+@pytest.fixture
+def xmpp_room(prosody: Prosody) -> Iterator[XmppRoom]:
+    room = prosody.new_room()
+    yield room
+    room.reader.leave()
 
 
 @pytest.fixture(scope="session")

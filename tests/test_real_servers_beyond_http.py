@@ -1,0 +1,118 @@
+"""The real servers beyond HTTP take a post from a plain client, and show it to a stranger."""
+
+import asyncio
+import ssl
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import paho.mqtt.publish as mqtt
+import pytest
+from paho.mqtt import MQTTException
+from slixmpp import JID, ClientXMPP
+
+from tests.servers.fixtures import started
+from tests.servers.mosquitto import MqttTopic
+from tests.servers.ngircd import IrcChannel, IrcClient, Ngircd
+from tests.servers.prosody import XmppRoom
+
+SECONDS = 10.0
+
+
+def publish(to: MqttTopic, topic: str, state: bytes, *, retain: bool, tls: bool = False) -> None:
+    mqtt.single(
+        topic,
+        state,
+        qos=1,
+        retain=retain,
+        hostname=to.host,
+        port=to.tls_port if tls else to.port,
+        auth={"username": to.user, "password": to.password},
+        tls={"ca_certs": str(to.authority)} if tls else None,
+    )
+
+
+def test_mqtt_gives_a_late_subscriber_the_retained_state(mqtt_topic: MqttTopic) -> None:
+    assert mqtt_topic.retained() == {}
+    state = f"{mqtt_topic.topic}/live"
+    publish(mqtt_topic, state, b"on", retain=True)
+    publish(mqtt_topic, f"{mqtt_topic.topic}/event", b"started", retain=False)
+    publish(mqtt_topic, "secret/live", b"on", retain=True)
+    publish(mqtt_topic, state, b"off", retain=True, tls=True)
+
+    assert mqtt_topic.retained() == {state: b"off"}
+    assert mqtt_topic.retained("secret") == {}
+
+
+def test_mqtt_refuses_a_wrong_password(mqtt_topic: MqttTopic) -> None:
+    stranger = replace(mqtt_topic, password="wrong")
+    with pytest.raises(MQTTException, match="Not authorized"):
+        publish(stranger, mqtt_topic.topic, b"on", retain=True)
+
+
+def test_an_irc_channel_tells_another_client_what_was_said(irc_channel: IrcChannel) -> None:
+    trusting = ssl.create_default_context(cafile=irc_channel.authority)
+    for port, tls in ((irc_channel.port, None), (irc_channel.tls_port, trusting)):
+        with closing(IrcClient(port, "kestrel", tls=tls)) as client:
+            client.say(f"JOIN {irc_channel.channel}", f"PRIVMSG {irc_channel.channel} :Live: now")
+            client.say("PING :done")
+            client.until("PONG")
+            client.say("QUIT")
+            client.until("ERROR")
+
+    told = [(line.nick, line.command) for line in irc_channel.lines()]
+    assert told == [("kestrel", what) for what in ("JOIN", "PRIVMSG", "QUIT")] * 2
+    assert irc_channel.messages() == ["Live: now"] * 2
+
+
+def test_an_irc_channel_may_be_closed(irc_channel: IrcChannel) -> None:
+    irc_channel.demand("+k secret")
+    with closing(IrcClient(irc_channel.port, "kestrel")) as client:
+        client.say(f"JOIN {irc_channel.channel}")
+        assert "(+k)" in client.until("475")[-1]
+    assert irc_channel.lines() == []
+
+
+def test_an_irc_server_may_ask_for_a_password(tmp_path: Path) -> None:
+    server = started(lambda folder: Ngircd(folder, password="secret"), tmp_path)
+    channel = server.new_channel()
+    with pytest.raises(ConnectionError):
+        IrcClient(channel.port, "kestrel", "wrong")
+    IrcClient(channel.port, "kestrel", channel.password).close()
+    channel.reader.close()
+    server.stop()
+
+
+async def tell(room: XmppRoom, *messages: dict[str, str]) -> None:
+    """Each is said once the room has taken the one before."""
+    trusting = ssl.create_default_context(cafile=room.authority)
+    client = ClientXMPP(room.user, room.password, ssl_context=trusting)
+    for plugin in ("xep_0045", "xep_0066", "xep_0308"):
+        client.register_plugin(plugin)
+    client.connect(room.host, room.port)
+    await client.wait_until("session_start", SECONDS)
+    client.send_presence()
+    await client.plugin["xep_0045"].join_muc_wait(JID(room.room), "kestrel")
+    for said in messages:
+        message = client.make_message(JID(room.room), mbody=said["body"], mtype="groupchat")
+        message["id"] = said["id"]
+        if "link" in said:
+            message["oob"]["url"] = said["link"]
+        if "replaces" in said:
+            message["replace"]["id"] = said["replaces"]
+        message.send()
+        await client.wait_until("groupchat_message", SECONDS)
+    await client.disconnect()
+
+
+def test_an_xmpp_room_shows_its_messages_corrected_now_and_later(xmpp_room: XmppRoom) -> None:
+    live = {"id": "first", "body": "Live", "link": "https://live.example.test/"}
+    asyncio.run(tell(xmpp_room, live))
+    [message] = xmpp_room.messages()
+    assert (message.nick, message.body) == ("kestrel", "Live")
+    assert message.links == ("https://live.example.test/",)
+
+    asyncio.run(tell(xmpp_room, {"id": "second", "body": "Ended", "replaces": "first"}))
+    [message] = xmpp_room.messages()
+    assert (message.id, message.body, message.corrected) == ("first", "Ended", True)
+    assert xmpp_room.archive() == [message]
