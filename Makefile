@@ -53,6 +53,7 @@ lock: build/lock/made ## take the newest of what pyproject.toml allows
 	$(COMPILE) -o requirements-dev.lock -c requirements.lock -c requirements-build.lock \
 		--extra dev pyproject.toml
 	echo matrix-synapse | $(COMPILE) --allow-unsafe -o tests/servers/synapse.lock -
+	echo nostr-relay | $(COMPILE) --allow-unsafe -o tests/servers/nostr.lock -
 
 .PHONY: clean
 clean: ## remove what was made here; settings and databases stay

@@ -1,19 +1,26 @@
 """The real servers beyond HTTP take a post from a plain client, and show it to a stranger."""
 
 import asyncio
+import hashlib
+import json
 import ssl
+import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import paho.mqtt.publish as mqtt
 import pytest
+from coincurve import PrivateKey
 from paho.mqtt import MQTTException
 from slixmpp import JID, ClientXMPP
+from websockets.sync.client import connect
 
 from tests.servers.fixtures import started
 from tests.servers.mosquitto import MqttTopic
 from tests.servers.ngircd import IrcChannel, IrcClient, Ngircd
+from tests.servers.nostr import NostrRelay
 from tests.servers.prosody import XmppRoom
 
 SECONDS = 10.0
@@ -116,3 +123,64 @@ def test_an_xmpp_room_shows_its_messages_corrected_now_and_later(xmpp_room: Xmpp
     [message] = xmpp_room.messages()
     assert (message.id, message.body, message.corrected) == ("first", "Ended", True)
     assert xmpp_room.archive() == [message]
+
+
+def public(key: PrivateKey) -> str:
+    return key.public_key.format(compressed=True)[1:].hex()
+
+
+def signed(key: PrivateKey, kind: int, text: str, *tags: list[str], at: int) -> dict[str, Any]:
+    what = [0, public(key), at, kind, tags, text]
+    seal = hashlib.sha256(json.dumps(what, separators=(",", ":"), ensure_ascii=False).encode())
+    return {
+        "id": seal.hexdigest(),
+        "pubkey": public(key),
+        "created_at": at,
+        "kind": kind,
+        "tags": list(tags),
+        "content": text,
+        "sig": key.sign_schnorr(seal.digest()).hex(),
+    }
+
+
+def to_relay(relay: NostrRelay, *events: dict[str, Any]) -> list[tuple[bool, str]]:
+    """What the relay says to each: whether it takes it, and why not."""
+    said = []
+    with connect(relay.url) as client:
+        for event in events:
+            client.send(json.dumps(["EVENT", event]))
+            _, _, taken, why = json.loads(client.recv(SECONDS))
+            said.append((taken, why))
+    return said
+
+
+def test_a_nostr_relay_gives_a_reader_what_it_holds(nostr_relay: NostrRelay) -> None:
+    key, now = PrivateKey(), int(time.time())
+    note = signed(key, 1, "Live: now", ["t", "owncast"], at=now)
+    stream = [
+        signed(key, 30311, "", ["d", "it"], ["status", is_], at=at)
+        for is_, at in (("live", now), ("ended", now + 1))
+    ]
+    slip = signed(key, 1, "a slip", at=now)
+    gone = signed(key, 5, "", ["e", slip["id"]], at=now + 1)
+
+    assert to_relay(nostr_relay, note, *stream, slip, gone) == [(True, "")] * 5
+    assert nostr_relay.events(author=public(key), kinds=[1]) == [note]
+    assert nostr_relay.events(author=public(key), kinds=[30311]) == [stream[1]]
+    assert nostr_relay.events(author=public(PrivateKey())) == []
+
+
+def test_a_nostr_relay_knows_what_it_has(nostr_relay: NostrRelay) -> None:
+    note = signed(PrivateKey(), 1, "Live", at=int(time.time()))
+    _, (taken, why) = to_relay(nostr_relay, note, note)
+    assert (taken, why.partition(":")[0]) == (False, "duplicate")
+
+
+def test_a_nostr_relay_may_limit_its_writers(tmp_path: Path) -> None:
+    limits = {"rate_limits": {"ip": {"EVENT": "1/hour"}}}
+    server = started(lambda folder: NostrRelay(folder, limits), tmp_path)
+    now = int(time.time())
+    first, second = to_relay(server, *(signed(PrivateKey(), 1, "Live", at=now) for _ in "12"))
+    server.stop()
+    assert first == (True, "")
+    assert second[1].startswith("rate-limited:")

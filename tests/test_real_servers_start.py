@@ -14,6 +14,7 @@ from tests.servers import NotInstalledError, answers
 from tests.servers.fixtures import started
 from tests.servers.mosquitto import Mosquitto
 from tests.servers.ngircd import Ngircd
+from tests.servers.nostr import NostrRelay
 from tests.servers.ntfy import Ntfy, NtfyTopic
 from tests.servers.pds import BlueskyAccount, Pds
 from tests.servers.prosody import Prosody
@@ -243,8 +244,8 @@ class Server(Protocol):
 
 @pytest.mark.parametrize(
     "start",
-    [Pds, Snac, Synapse, Ntfy, Mosquitto, Ngircd, Prosody],
-    ids=["bluesky", "fediverse", "matrix", "ntfy", "mqtt", "irc", "xmpp"],
+    [Pds, Snac, Synapse, Ntfy, Mosquitto, Ngircd, Prosody, NostrRelay],
+    ids=["bluesky", "fediverse", "matrix", "ntfy", "mqtt", "irc", "xmpp", "nostr"],
 )
 def test_a_server_is_gone_once_it_was_stopped(
     start: Callable[[Path], Server], tmp_path: Path

@@ -9,6 +9,7 @@ import pytest
 from tests.servers import NotInstalledError, must_be_there
 from tests.servers.mosquitto import Mosquitto, MqttTopic
 from tests.servers.ngircd import IrcChannel, Ngircd
+from tests.servers.nostr import NostrRelay
 from tests.servers.ntfy import Ntfy, NtfyTopic
 from tests.servers.pds import BlueskyAccount, Pds
 from tests.servers.postgres import Postgres
@@ -75,6 +76,13 @@ def ngircd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ngircd]:
 @pytest.fixture(scope="session")
 def prosody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prosody]:
     server = started(Prosody, tmp_path_factory.mktemp("prosody"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def nostr_relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NostrRelay]:
+    server = started(NostrRelay, tmp_path_factory.mktemp("nostr"))
     yield server
     server.stop()
 
