@@ -10,3 +10,4 @@ ROWS: list[Row] = [row for module in _MODULES for row in getattr(module, "ROWS",
 """Those that are asked by HTTP, in the order of their modules."""
 SPOKEN: list[Spoken] = [row for module in _MODULES for row in getattr(module, "SPOKEN", [])]
 """The others."""
+EVERY: list[Row | Spoken] = [*ROWS, *SPOKEN]
