@@ -53,7 +53,10 @@ HARMLESS = {
 }
 """Libraries that touch nothing of the world; datetime's clock is looked for below."""
 CLOCKS = {"now", "today", "utcnow", "time", "time_ns", "monotonic", "perf_counter"}
-HEAVY = {"mastodon", "tweepy", "twitter_text", "cryptography", "alembic", "gunicorn", "PIL"}
+HEAVY = {
+    *("mastodon", "tweepy", "twitter_text", "cryptography", "alembic", "gunicorn", "PIL"),
+    *("bech32", "coincurve", "websockets"),
+}
 
 
 @cache
