@@ -3,10 +3,12 @@
 import asyncio
 import hashlib
 import json
+import smtplib
 import ssl
 import time
 from contextlib import closing
 from dataclasses import replace
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,13 @@ from paho.mqtt import MQTTException
 from slixmpp import JID, ClientXMPP
 from websockets.sync.client import connect
 
+from tests.rogue import Authority
 from tests.servers.fixtures import started
 from tests.servers.mosquitto import MqttTopic
 from tests.servers.ngircd import IrcChannel, IrcClient, Ngircd
 from tests.servers.nostr import NostrRelay
 from tests.servers.prosody import XmppRoom
+from tests.servers.smtp import MailServer
 
 SECONDS = 10.0
 
@@ -184,3 +188,65 @@ def test_a_nostr_relay_may_limit_its_writers(tmp_path: Path) -> None:
     server.stop()
     assert first == (True, "")
     assert second[1].startswith("rate-limited:")
+
+
+def send(server: MailServer, *recipients: str, password: str = "", tls: bool = True) -> object:
+    """What smtplib tells of recipients who were refused. Raises what it raises."""
+    mail = EmailMessage()
+    mail["From"], mail["To"], mail["Subject"] = (
+        "kestrel@example.test",
+        ", ".join(recipients),
+        "● Live",
+    )
+    mail.set_content("Live: now")
+    mail.add_alternative("<p>Live: <b>now</b></p>", subtype="html")
+    trusting = ssl.create_default_context(cafile=server.authority.file)
+    with (
+        smtplib.SMTP_SSL(server.host, server.port, context=trusting, timeout=SECONDS)
+        if server.tls_from_the_start
+        else smtplib.SMTP(server.host, server.port, timeout=SECONDS)
+    ) as client:
+        if tls and not server.tls_from_the_start:
+            client.starttls(context=trusting)
+        client.login(server.user, password or server.password)
+        return client.send_message(mail)
+
+
+def test_a_mail_server_keeps_mails_for_whom_it_took_them(mail_server: MailServer) -> None:
+    refused = send(mail_server, "you@example.test", "nobody@example.test", "grey@example.test")
+    assert refused == {
+        "nobody@example.test": (550, b"5.1.1 no such user"),
+        "grey@example.test": (451, b"4.7.1 greylisted, try again later"),
+    }
+    [mail] = mail_server.mails_to("you@example.test")
+    assert mail_server.mails == [mail]
+    assert (mail.message["Subject"], mail.recipients) == ("● Live", ("you@example.test",))
+    assert (mail.text().strip(), mail.text("html").strip()) == (
+        "Live: now",
+        "<p>Live: <b>now</b></p>",
+    )
+
+
+def test_a_mail_server_answers_as_a_test_wants(mail_server: MailServer) -> None:
+    mail_server.answers["nobody@example.test"] = "250 OK"
+    mail_server.at_the_end = "552 5.3.4 too big"
+    with pytest.raises(smtplib.SMTPDataError, match="too big"):
+        send(mail_server, "nobody@example.test")
+    assert mail_server.mails == []
+
+
+def test_a_mail_server_demands_tls_and_the_right_password(mail_server: MailServer) -> None:
+    with pytest.raises(smtplib.SMTPAuthenticationError, match="535"):
+        send(mail_server, "you@example.test", password="wrong")
+    with pytest.raises(smtplib.SMTPException):
+        send(mail_server, "you@example.test", tls=False)
+    assert mail_server.mails == []
+
+
+def test_a_mail_server_may_speak_tls_from_the_start(authority: Authority) -> None:
+    server = MailServer(authority, tls_from_the_start=True)
+    send(server, "you@example.test")
+    with pytest.raises(smtplib.SMTPAuthenticationError):
+        send(server, "you@example.test", password="wrong")
+    server.stop()
+    assert len(server.mails) == 1

@@ -10,6 +10,7 @@ from typing import NoReturn, Protocol
 import pytest
 import requests
 
+from tests.rogue import Authority
 from tests.servers import NotInstalledError, answers
 from tests.servers.fixtures import started
 from tests.servers.mosquitto import Mosquitto
@@ -18,6 +19,7 @@ from tests.servers.nostr import NostrRelay
 from tests.servers.ntfy import Ntfy, NtfyTopic
 from tests.servers.pds import BlueskyAccount, Pds
 from tests.servers.prosody import Prosody
+from tests.servers.smtp import MailServer
 from tests.servers.snac import FediverseAccount, Snac
 from tests.servers.synapse import MatrixRoom, Synapse
 
@@ -236,6 +238,10 @@ def test_ntfy_limits_whom_it_is_to_limit(tmp_path: Path) -> None:
     assert statuses[-1] == 429
 
 
+def mail_server(folder: Path) -> MailServer:
+    return MailServer(Authority(folder))
+
+
 class Server(Protocol):
     url: str
 
@@ -244,8 +250,8 @@ class Server(Protocol):
 
 @pytest.mark.parametrize(
     "start",
-    [Pds, Snac, Synapse, Ntfy, Mosquitto, Ngircd, Prosody, NostrRelay],
-    ids=["bluesky", "fediverse", "matrix", "ntfy", "mqtt", "irc", "xmpp", "nostr"],
+    [Pds, Snac, Synapse, Ntfy, Mosquitto, Ngircd, Prosody, NostrRelay, mail_server],
+    ids=["bluesky", "fediverse", "matrix", "ntfy", "mqtt", "irc", "xmpp", "nostr", "mail"],
 )
 def test_a_server_is_gone_once_it_was_stopped(
     start: Callable[[Path], Server], tmp_path: Path

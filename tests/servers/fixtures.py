@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import pytest
 
+from tests.rogue import Authority
 from tests.servers import NotInstalledError, must_be_there
 from tests.servers.mosquitto import Mosquitto, MqttTopic
 from tests.servers.ngircd import IrcChannel, Ngircd
@@ -14,6 +15,7 @@ from tests.servers.ntfy import Ntfy, NtfyTopic
 from tests.servers.pds import BlueskyAccount, Pds
 from tests.servers.postgres import Postgres
 from tests.servers.prosody import Prosody, XmppRoom
+from tests.servers.smtp import MailServer
 from tests.servers.snac import FediverseAccount, Snac
 from tests.servers.synapse import MatrixRoom, Synapse
 
@@ -124,6 +126,14 @@ def xmpp_room(prosody: Prosody) -> Iterator[XmppRoom]:
     room = prosody.new_room()
     yield room
     room.reader.leave()
+
+
+@pytest.fixture
+def mail_server(authority: Authority) -> Iterator[MailServer]:
+    """One for each test: it takes no time, and a test may change what it answers."""
+    server = MailServer(authority)
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")
