@@ -9,9 +9,11 @@ from typing import NoReturn, Protocol
 
 import pytest
 import requests
+from playwright.sync_api import Browser, Page
 
-from tests.rogue import Authority
+from tests.rogue import OK, Authority, Serve
 from tests.servers import NotInstalledError, answers
+from tests.servers.chromium import Chromium
 from tests.servers.fixtures import started
 from tests.servers.mosquitto import Mosquitto
 from tests.servers.ngircd import Ngircd
@@ -238,6 +240,25 @@ def test_ntfy_limits_whom_it_is_to_limit(tmp_path: Path) -> None:
     assert statuses[-1] == 429
 
 
+def test_a_browser_shows_a_page_and_what_became_of_it(serve: Serve, page: Page) -> None:
+    html = b"<!doctype html><button onclick=\"document.title='pressed'\">Subscribe</button>"
+    kind = b"Content-Type: text/html\r\nContent-Length: %d\r\n\r\n" % len(html)
+    page.goto(serve(OK + kind + html, aside=no_icon).origin)
+    page.get_by_role("button", name="Subscribe").click()
+    assert page.title() == "pressed"
+    assert page.screenshot().startswith(b"\x89PNG")
+
+
+def no_icon(_: str, path: str) -> bytes | None:
+    return b"HTTP/1.1 404 None\r\nContent-Length: 0\r\n\r\n" if "icon" in path else None
+
+
+def test_a_browser_knows_nothing_of_the_test_before(browser: Browser) -> None:
+    pages = [browser.new_context().new_page() for _ in range(2)]
+    assert [page.url for page in pages] == ["about:blank"] * 2
+    assert len(browser.contexts) == 3
+
+
 def mail_server(folder: Path) -> MailServer:
     return MailServer(Authority(folder))
 
@@ -250,8 +271,19 @@ class Server(Protocol):
 
 @pytest.mark.parametrize(
     "start",
-    [Pds, Snac, Synapse, Ntfy, Mosquitto, Ngircd, Prosody, NostrRelay, mail_server],
-    ids=["bluesky", "fediverse", "matrix", "ntfy", "mqtt", "irc", "xmpp", "nostr", "mail"],
+    [Pds, Snac, Synapse, Ntfy, Mosquitto, Ngircd, Prosody, NostrRelay, mail_server, Chromium],
+    ids=[
+        "bluesky",
+        "fediverse",
+        "matrix",
+        "ntfy",
+        "mqtt",
+        "irc",
+        "xmpp",
+        "nostr",
+        "mail",
+        "browser",
+    ],
 )
 def test_a_server_is_gone_once_it_was_stopped(
     start: Callable[[Path], Server], tmp_path: Path

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from playwright.sync_api import Browser, Page
 
 from tests.rogue import Authority
 from tests.servers import NotInstalledError, must_be_there
+from tests.servers.chromium import Chromium
 from tests.servers.mosquitto import Mosquitto, MqttTopic
 from tests.servers.ngircd import IrcChannel, Ngircd
 from tests.servers.nostr import NostrRelay
@@ -87,6 +89,25 @@ def nostr_relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NostrRelay
     server = started(NostrRelay, tmp_path_factory.mktemp("nostr"))
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    server = started(Chromium, tmp_path_factory.mktemp("chromium"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def browser(chromium: Chromium) -> Iterator[Browser]:
+    with chromium.connected() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: Browser) -> Page:
+    """A fresh page that knows of nothing that happened before."""
+    return browser.new_context().new_page()
 
 
 @pytest.fixture
