@@ -55,7 +55,7 @@ HARMLESS = {
 CLOCKS = {"now", "today", "utcnow", "time", "time_ns", "monotonic", "perf_counter"}
 HEAVY = {
     *("mastodon", "tweepy", "twitter_text", "cryptography", "alembic", "gunicorn", "PIL"),
-    *("bech32", "coincurve", "websockets"),
+    *("bech32", "coincurve", "paho", "websockets"),
 }
 
 
