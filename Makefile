@@ -47,7 +47,7 @@ torture: .venv/tools .venv/package ## kill it hundreds of times; ARGS="--seed 7 
 
 .PHONY: lock
 lock: build/lock/made ## take the newest of what pyproject.toml allows
-	$(COMPILE) -o requirements.lock --extra postgresql pyproject.toml
+	$(COMPILE) -o requirements.lock $(EXTRAS) pyproject.toml
 	$(COMPILE) -o requirements-build.lock -c requirements.lock \
 		--build-deps-for wheel --only-build-deps pyproject.toml
 	$(COMPILE) -o requirements-dev.lock -c requirements.lock -c requirements-build.lock \
@@ -76,6 +76,9 @@ clean: ## remove what was made here; settings and databases stay
 .venv/package: .venv/libraries $(INPUTS)
 	$(INSTALL) --no-deps --no-build-isolation --force-reinstall .
 	@touch $@
+
+# As in `all` of pyproject.toml, which names our own package and so can't be locked.
+EXTRAS := $(addprefix --extra=,apprise mqtt nostr postgresql webpush xmpp)
 
 # The lock names versions and hashes, and leaves to each machine where it gets them from.
 COMPILE := CUSTOM_COMPILE_COMMAND='make lock' build/lock/bin/pip-compile --quiet --upgrade \

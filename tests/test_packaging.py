@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,6 +106,21 @@ def test_a_lock_pins_every_package_by_hash(lock: str) -> None:
     assert pinned
     for name, block in pinned.items():
         assert "--hash=sha256:" in block, name
+
+
+def test_what_every_network_needs_is_locked_for_the_container() -> None:
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = told["optional-dependencies"]
+    (everything,) = extras["all"]
+    assert set(re.findall(r"[a-z]+", everything)) - {"announcer"} == {
+        *extras.keys() - {"all", "contract", "dev"}
+    }
+    known = pins("requirements.lock")
+    for extra in extras.keys() - {"all", "contract", "dev"}:
+        for requirement in extras[extra]:
+            assert re.split(r"[\[>=<]", requirement)[0].lower() in known, (
+                f"{requirement}: make lock"
+            )
 
 
 def test_the_locks_agree_on_versions() -> None:
