@@ -1,5 +1,6 @@
-"""`announcer` in a hurry: leases of seconds, and titles told at once. A test need not wait for either
-to be over.
+"""`announcer` in a hurry: leases of seconds, and titles told at once.
+
+A test need not wait for either to be over.
 """
 
 from datetime import timedelta
