@@ -5,8 +5,10 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import announcer
 from announcer import migrations, outbox
@@ -53,10 +57,8 @@ HARMLESS = {
 }
 """Libraries that touch nothing of the world; datetime's clock is looked for below."""
 CLOCKS = {"now", "today", "utcnow", "time", "time_ns", "monotonic", "perf_counter"}
-HEAVY = {
-    *("mastodon", "tweepy", "twitter_text", "cryptography", "alembic", "gunicorn", "PIL"),
-    *("bech32", "coincurve", "paho", "websockets"),
-}
+HEAVY = {"mastodon", "tweepy", "twitter_text", "cryptography", "alembic", "gunicorn", "PIL"}
+"""What a part of the service needs and no start should wait for; see also `of_extras`."""
 
 
 @cache
@@ -197,7 +199,25 @@ def test_no_module_is_called_after_nothing() -> None:
     assert not nothing & {file.stem for file in PACKAGE.rglob("*.py")}
 
 
+def of_extras() -> set[str]:
+    """The modules of every library that an extra brings."""
+    extras = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["project"][
+        "optional-dependencies"
+    ]
+    brought = {
+        canonicalize_name(Requirement(one).name)
+        for extra in extras.keys() - {"all", "contract", "dev"}
+        for one in extras[extra]
+    }
+    return {
+        module
+        for module, libraries in packages_distributions().items()
+        if brought & set(map(canonicalize_name, libraries))
+    }
+
+
 def test_libraries_of_networks_that_are_not_in_use_are_not_loaded() -> None:
+    assert {"paho", "coincurve", "psycopg"} <= of_extras()
     program = (
         "import json, sys\n"
         "from announcer import wiring\n"
@@ -213,7 +233,7 @@ def test_libraries_of_networks_that_are_not_in_use_are_not_loaded() -> None:
     )
     loaded = set(json.loads(ran.stdout))
     assert "announcer" in loaded
-    assert not loaded & HEAVY
+    assert not loaded & (HEAVY | of_extras())
 
 
 @pytest.fixture

@@ -27,14 +27,14 @@ from pydantic import BaseModel
 
 from announcer import rehearsal, settings, wire, wiring
 from announcer.attempt import without_secrets
-from announcer.contract import SECRET, Row
+from announcer.contract import SECRET, Row, Spoken
 from announcer.network import DeliveryError
 from announcer.networks import available
 from announcer.policy import Rules
 from announcer.quiet import Quiet
 from announcer.settings import is_secret, variable_name
 from tests.house import seal
-from tests.rows import ROWS
+from tests.rows import EVERY, ROWS, SPOKEN
 from tests.running import Service
 from tests.test_process import posts, worker_of
 
@@ -79,7 +79,10 @@ class Street:
 
     def at(self, trouble: str) -> str:
         scheme = "https" if trouble == "tls" else "http"
-        return f"{scheme}://127.0.0.1:{self._servers[trouble].server_port}"
+        return f"{scheme}://127.0.0.1:{self.port(trouble)}"
+
+    def port(self, trouble: str) -> int:
+        return self._servers[trouble].server_port
 
     def close(self) -> None:
         for server in self._servers.values():
@@ -147,6 +150,10 @@ class Canaries:
             for trouble in TROUBLES:
                 prefix = f"{row.network.name}__{row.name}{trouble}".upper()
                 self._fill(prefix, row.network, street.at(trouble), trouble, row)
+        for spoken in SPOKEN:
+            for trouble in TROUBLES:
+                prefix = f"{spoken.network.name}__{spoken.name}{trouble}".upper()
+                self._tell(prefix, spoken, street.port(trouble), trouble)
         del self.markers["ANNOUNCER_DATABASE_URL"]  # its password is looked for by itself
         self.variables |= {
             "ANNOUNCER_DATABASE_URL": f"sqlite:///{folder}/announcer.db",
@@ -168,7 +175,7 @@ class Canaries:
             name = variable_name(prefix, field)
             checks = {getattr(check, "func", None) for check in info.metadata}
             if is_secret(info):
-                word = f"cnry{trouble}{len(self.markers):03}{secrets.token_hex(6)}"
+                word = self._word(trouble)
                 self.markers[name] = marker = row.form(word) if row else word
                 value = given.get(field, SECRET)
                 if row and value not in (row.secret, SECRET):
@@ -186,6 +193,20 @@ class Canaries:
                 self.variables[name] = given[field]
             elif info.is_required():
                 self.variables[name] = "kestrel.test"
+
+    def _tell(self, prefix: str, row: Spoken, port: int, trouble: str) -> None:
+        """A server that speaks HTTP is a trouble of its own to one that does not."""
+        for field, value in row.settings(port).items():
+            name = variable_name(prefix, field)
+            if is_secret(row.network.model_fields[field]):
+                marker = row.form(self._word(trouble))
+                value = value.replace(row.secret, marker)
+                assert marker in value, f"{name} is no secret of the row"
+                self.markers[name] = marker
+            self.variables[name] = value
+
+    def _word(self, trouble: str) -> str:
+        return f"cnry{trouble}{len(self.markers):03}{secrets.token_hex(6)}"
 
     def found(self, text: str | bytes) -> list[str]:
         """The variables whose markers stand in *text*, plain or in another form of the same."""
@@ -305,7 +326,7 @@ def test_g21_no_secret_leaves_but_to_its_own_network(
         body = rehearsal.webhook("start", "Fitting a dovetail drawer", "Kestrel Workshop")
         signed = seal(body, canaries.variables["OWNCAST_WEBHOOK_SECRET"])
         assert service.hear(body, **{"owncast-signature": signed}) == 204
-        wanted = len(ROWS) - 1
+        wanted = len(EVERY) - 1
         service.until(
             lambda: (
                 sum(bool(post.tries) for post in posts(tmp_path).values()) >= wanted * len(TROUBLES)

@@ -5,10 +5,12 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 INSTALLED = Path(__file__).parents[2] / ".servers"
@@ -38,6 +40,7 @@ class Program:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
 
     @property
@@ -62,6 +65,10 @@ class Program:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        with suppress(ProcessLookupError):  # what it had started and left behind
+            for _ in range(50):
+                os.killpg(self._process.pid, signal.SIGKILL)
+                time.sleep(0.02)  # its port is free when it is gone, not when it was told to go
         if self._process.stdin:
             self._process.stdin.close()
 

@@ -36,6 +36,7 @@ class NostrRelay:
             "gunicorn": {
                 "bind": f"127.0.0.1:{port}",
                 "workers": 1,
+                "graceful_timeout": 1,
                 "loglevel": "warning",
                 "control_socket_disable": True,  # with it a stop takes 2 s longer
             },
