@@ -183,7 +183,7 @@ class Attempts:
         if reason:
             return self.finish(claim, policy.postponed(entry, reason, now()))
         if receipt is None or claim.content is None:
-            return self.finish(claim, policy.failed(entry, "there is no receipt of it"))
+            return self.finish(claim, policy.beyond_reach(entry))
         content = None
         if step is Step.REVISE:
             shown = thaw(claim.content)

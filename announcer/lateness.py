@@ -49,12 +49,13 @@ def _late(made: Iterable[Try], steps: tuple[str, ...], due: datetime) -> tuple[s
             continue
         if one.outcome in ("delivered", "found"):
             late = one.at - due
-            return (_span(late), reason) if late > LATE else None
+            return (span(late), reason) if late > LATE else None
         reason = one.reason or reason
     return None
 
 
-def _span(length: timedelta) -> str:
+def span(length: timedelta) -> str:
+    """As a person says it, to the minute."""
     hours, minutes = divmod(round(length.total_seconds() / 60), 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 

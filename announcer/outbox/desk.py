@@ -1,6 +1,7 @@
 """The operator's side of the outbox: what was posted where, or why not, and a hand to change it."""
 
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -67,6 +68,68 @@ class Desk(Database):
             return None
 
         return self.write("retry", work)
+
+    def hurry(self, key: str, now: datetime) -> str | None:
+        """Let a post that waits wait no longer. Its destination; None if it does not wait."""
+        waits = sa.and_(posts.c.state == State.DUE, posts.c.next_at > now.timestamp())
+        return self._by_hand("hurry", key, waits, now, next_at=now.timestamp())
+
+    def mark_sent(self, key: str, now: datetime) -> str | None:
+        """The operator has looked: it is up. What nobody knows the id of is changed no more. Its
+        destination; None if there was no doubt.
+        """
+        return self._by_hand(
+            "mark sent",
+            key,
+            posts.c.state == State.UNSURE,
+            now,
+            state=State.SETTLED,
+            shown=posts.c.moment,
+            wanted=posts.c.moment,
+            doubtful_since=None,
+            change_at=None,
+            hush=Hush.OVERRULED,
+            reason="marked as sent by hand",
+        )
+
+    def take_down(self, key: str, now: datetime, until: datetime) -> str | None:
+        """Take a post away, and never put it up again, whatever becomes of the stream. Its
+        destination; None if it is not up, or on its way.
+        """
+        up = sa.and_(posts.c.state != State.SENDING, posts.c.shown.is_not(None))
+        return self._by_hand(
+            "take down",
+            key,
+            sa.and_(up, posts.c.state != State.GONE, posts.c.receipt.is_not(None)),
+            now,
+            state=State.DUE,
+            wanted=None,
+            next_at=now.timestamp(),
+            change_until=until.timestamp(),
+            change_at=None,
+            tries=0,
+            hush=Hush.TAKEN,
+            reason="taken down by hand",
+        )
+
+    def _by_hand(
+        self, what: str, key: str, where: sa.ColumnElement[bool], now: datetime, **values: Any
+    ) -> str | None:
+        statement = (
+            sa.update(posts)
+            .where(posts.c.key == key, where)
+            .values(**values, changed=now.timestamp())
+            .returning(posts.c.destination)
+        )
+        show = sa.select(posts.c.broadcast).where(posts.c.key == key).scalar_subquery()
+
+        def work(connection: sa.Connection) -> str | None:
+            connection.execute(_LOCK.where(broadcasts.c.id == show))  # as in retry
+            self.ring(connection)
+            destination: str | None = connection.scalar(statement)
+            return destination
+
+        return self.write(what, work)
 
     def paused(self) -> datetime | None:
         """Since when nothing new is announced; None if that is not so."""

@@ -33,6 +33,8 @@ class Hush(StrEnum):
     PAUSE = "pause"
     OVERRULED = "overruled"
     """By the operator's word it is told, whatever the rules say."""
+    TAKEN = "taken"
+    """By the operator's word it is taken down, and not put up again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,9 @@ def wants_an_end(entry: Entry, decision: Decision, manners: Manners) -> bool:
 
 def follow(entry: Entry, decision: Decision, manners: Manners) -> Entry:
     """*entry* after *decision*, which is about its broadcast."""
-    if decision.mood is None or decision.change_at is None or entry.state is State.GONE:
+    if decision.mood is None or decision.change_at is None:
+        return entry
+    if entry.state is State.GONE or entry.hush is Hush.TAKEN:
         return entry
     if entry.moment is Moment.ENDED:
         return _follow_end(entry, decision, manners)

@@ -124,6 +124,12 @@ def changed(entry: Entry) -> Entry:
     return replace(entry, state=State.SETTLED, shown=shown, reason="")
 
 
+def beyond_reach(entry: Entry) -> Entry:
+    """What is up without a receipt, since the operator said that it is, stays as it is."""
+    reason = "it can not be changed: nobody knows its id there"
+    return replace(entry, state=State.SETTLED, wanted=entry.shown, reason=reason)
+
+
 def withdrawn(entry: Entry, reason: str) -> Entry:
     """Not told, and rightly so, unless it may be up nevertheless."""
     if entry.doubtful_since is not None:

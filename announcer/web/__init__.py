@@ -1,13 +1,16 @@
 """What the world may ask of us: the webhook, the pages for people, health."""
 
 from flask import Flask, Response
+from jinja2 import StrictUndefined
 
-from announcer.web import health, pages, webhooks
+from announcer.web import health, now, say, webhooks
+from announcer.web.door import Door
 from announcer.wiring import Parts
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; "
-    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "script-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; "
+    "base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -18,8 +21,20 @@ HEADERS = {
 def create_app(parts: Parts) -> Flask:
     """The whole of HTTP, for *parts* that somebody else starts and stops."""
     app = Flask(__name__, template_folder="pages", static_folder="static")
+    app.jinja_env.undefined = StrictUndefined
+    door = Door(parts)
+    app.jinja_env.globals.update(
+        say=say.say,
+        count=say.count,
+        at=say.at,
+        token=lambda: door.token,
+        guarded=lambda: parts.settings.service.admin_password is not None,
+    )
     app.register_blueprint(webhooks.blueprint(parts))
-    app.register_blueprint(pages.blueprint(parts))
+    app.register_blueprint(door.blueprint())
+    for pages in (now.blueprint(parts),):
+        door.guards(pages)
+        app.register_blueprint(pages)
     app.register_blueprint(health.blueprint(parts))
 
     @app.after_request

@@ -20,6 +20,7 @@ import structlog
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from announcer.web.gathering import Gathering, Verdict
+from announcer.web.stream import leaving
 
 log = structlog.get_logger("announcer.server")
 
@@ -98,10 +99,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.told_to_stop = self.told_to_stop or time.monotonic()
+        leaving.set()
         super().handle_exit(sig, frame)
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         self.told_to_stop = self.told_to_stop or time.monotonic()
+        leaving.set()
         super().handle_quit(sig, frame)
 
     def notify(self) -> None:

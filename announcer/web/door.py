@@ -1,0 +1,239 @@
+"""Who may come in: with the admin password, or from this machine where none is set.
+
+A browser logs in once and gets a signed cookie; a script sends the password each time (HTTP Basic,
+user `admin`). What changes something needs more: a token that only our own pages know, and a
+request that no other site made the browser send.
+Sources: OWASP Cross-Site Request Forgery Prevention Cheat Sheet; Fetch Metadata Request Headers.
+"""
+
+import hashlib
+import hmac
+import secrets
+import time
+from functools import lru_cache
+from ipaddress import ip_address
+from math import ceil
+from urllib.parse import urlsplit
+
+import structlog
+from flask import Blueprint, Response, g, make_response, render_template, request
+from flask.typing import ResponseReturnValue
+from itsdangerous import BadData, URLSafeTimedSerializer
+
+from announcer.web.crowd import Guesses, Seldom, who
+from announcer.web.say import away, say
+from announcer.wiring import Parts
+
+log = structlog.get_logger("announcer.pages")
+
+PASSED_ON = ("forwarded", "via", "x-", "cf-", "true-client-ip")
+"""So begin the headers that proxies add, and none that a browser sends by itself."""
+SELDOM = 60.0
+"""Seconds between two log lines on wrong passwords."""
+DAYS = 30
+"""How long a login lasts. It ends at once for everybody when the password changes."""
+TOKEN = "csrf"  # noqa: S105  # the name of a form's field
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Door:
+    """The guard of every page for people. One for the app."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._guesses, self._seldom = Guesses(), Seldom(log.warning, "page")
+        self._here = secrets.token_bytes(32)
+        """Signs where there is no password: on this machine, until we stop."""
+
+    def guards(self, pages: Blueprint) -> None:
+        pages.before_request(self.guard)
+        pages.after_request(self._remember)
+
+    def blueprint(self) -> Blueprint:
+        door = Blueprint("door", __name__)
+        door.after_request(self._remember)
+
+        @door.get("/login")
+        def login() -> ResponseReturnValue:
+            if refusal := self._from_elsewhere():
+                return refusal
+            if self._password() is None or self._session():
+                return away(_onward(request.args.get("then", "")))
+            return self._login_page()
+
+        @door.post("/login")
+        def enter() -> ResponseReturnValue:
+            if refusal := self._from_elsewhere() or _strange():
+                return refusal
+            then = _onward(request.form.get("then", ""))
+            word = request.form.get("password", "")
+            verdict = self._judge("admin", word)
+            if verdict is None:
+                g.session = secrets.token_urlsafe(16)
+                return away(then)
+            problem = "login.wait" if verdict.status_code == 429 else "login.wrong"
+            answer = make_response(self._login_page(problem, then), verdict.status_code)
+            answer.headers.extend({k: v for k, v in verdict.headers if k == "Retry-After"})
+            return answer
+
+        @door.post("/logout")
+        def leave() -> ResponseReturnValue:
+            if refusal := self.guard():
+                return refusal
+            answer = away("login")
+            answer.delete_cookie(_cookie(), secure=_encrypted(), httponly=True, samesite="Lax")
+            g.session = ""
+            return answer
+
+        return door
+
+    def guard(self) -> ResponseReturnValue | None:
+        """None for who may come in; else what they are told."""
+        if refusal := self._from_elsewhere():
+            return refusal
+        if self._password() is None:
+            g.session = self._session() or secrets.token_urlsafe(16)
+        elif session := self._session():
+            g.session = session
+        elif given := request.authorization:
+            g.session = ""
+            if refusal := self._judge(given.username or "", given.password or ""):
+                return refusal
+            return None if request.method in SAFE else _from_a_browser()
+        elif request.accept_mimetypes.accept_html and request.method in SAFE:
+            return away("login", then=request.full_path.lstrip("/").rstrip("?"))
+        else:
+            return _told("door.log_in", 401, {"WWW-Authenticate": 'Basic realm="Announcer"'})
+        if request.method in SAFE:
+            return None
+        return _strange() or self._unasked()
+
+    @property
+    def token(self) -> str:
+        """What a form has to bring back, for the session of this request."""
+        session: str = g.get("session") or ""
+        return hmac.new(self._key(), session.encode(), "sha256").hexdigest() if session else ""
+
+    def _unasked(self) -> Response | None:
+        given = request.form.get(TOKEN) or request.headers.get("X-CSRF-Token", "")
+        if hmac.compare_digest(given.encode(), self.token.encode()):
+            return None
+        return _told("door.stale", 403)
+
+    def _judge(self, name: str, word: str) -> Response | None:
+        """None if they are right."""
+        password = self._password()
+        address = who(request.remote_addr or "", request.headers.get("X-Forwarded-For", ""))
+        now = time.monotonic()
+        wait = self._guesses.wait(address, now)
+        right = hmac.compare_digest(word.encode("utf-8", "replace"), (password or "").encode())
+        if wait:
+            return _told("door.too_many", 429, {"Retry-After": str(ceil(wait))})
+        if right and name == "admin" and password is not None:
+            self._guesses.right(address)
+            return None
+        self._guesses.wrong(address, now)
+        why = "wrong user name or password"
+        self._seldom.warn(why, SELDOM, outcome=401, address=address, reason=why)
+        return _told("door.log_in", 401, {"WWW-Authenticate": 'Basic realm="Announcer"'})
+
+    def _from_elsewhere(self) -> Response | None:
+        if self._password() is not None or _on_this_machine():
+            return None
+        return _told("door.elsewhere", 403)
+
+    def _login_page(self, problem: str = "", then: str = "") -> str:
+        then = then or _onward(request.args.get("then", ""))
+        return render_template("login.html", problem=problem, then=then)
+
+    def _password(self) -> str | None:
+        password = self._parts.settings.service.admin_password  # each time: its file may change
+        return None if password is None else password.get_secret_value()
+
+    def _key(self) -> bytes:
+        password = self._password()
+        return self._here if password is None else _stretched(password)
+
+    def _signer(self) -> URLSafeTimedSerializer:
+        return URLSafeTimedSerializer(self._key(), "announcer session")
+
+    def _session(self) -> str:
+        """Empty if there is none, it is too old, or the password has changed since."""
+        try:
+            session = self._signer().loads(request.cookies.get(_cookie(), ""), DAYS * 86_400)
+        except BadData:
+            return ""
+        return session if isinstance(session, str) else ""
+
+    def _remember(self, answer: Response) -> Response:
+        session = g.get("session")
+        if session and session != self._session():
+            answer.set_cookie(
+                _cookie(),
+                str(self._signer().dumps(session)),
+                max_age=DAYS * 86_400,
+                secure=_encrypted(),
+                httponly=True,
+                samesite="Lax",  # not Strict: a link from elsewhere must not look like a logout
+            )
+        return answer
+
+
+@lru_cache(2)
+def _stretched(password: str) -> bytes:
+    """A key that a thief of a cookie can not guess the password by: 16 MB and 40 ms a guess."""
+    return hashlib.scrypt(password.encode(), salt=b"announcer session", n=2**14, r=8, p=1)
+
+
+def _strange() -> Response | None:
+    """Whether another site made the browser send this. Old browsers tell by Origin only."""
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return None if site in ("same-origin", "none") else _told("door.other_site", 403)
+    origin = request.headers.get("Origin")
+    if origin is None or urlsplit(origin).netloc == request.host:
+        return None
+    return _told("door.other_site", 403)
+
+
+def _from_a_browser() -> Response | None:
+    """A browser that knows the password sends it by itself, wherever the form came from."""
+    known = "Origin" in request.headers or "Sec-Fetch-Site" in request.headers
+    return _told("door.other_site", 403) if known else None
+
+
+def _told(what: str, status: int, headers: dict[str, str] | None = None) -> Response:
+    return Response(f"{say(what)}\n", status, headers, mimetype="text/plain")
+
+
+def _onward(then: str) -> str:
+    """A page of ours, for after the login: never another site's address."""
+    parts = urlsplit(then)
+    if parts.scheme or parts.netloc or then.startswith(("/", "\\")) or "\\" in then:
+        return ""
+    return then if then.isprintable() and not then.startswith("login") else ""
+
+
+def _encrypted() -> bool:
+    """A header that was made up only costs who made it up their own cookie."""
+    return request.is_secure or request.headers.get("X-Forwarded-Proto", "") == "https"
+
+
+def _cookie() -> str:
+    return "__Host-announcer" if _encrypted() else "announcer"
+
+
+def _on_this_machine() -> bool:
+    """A forwarded request is never local, and neither is one for another name (DNS rebinding)."""
+    if any(name.lower().startswith(PASSED_ON) for name, _ in request.headers):
+        return False
+    # nginx adds nothing unless told to, and asks for our own address: but no browser is so old.
+    if request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
+        return False
+    host = request.host.rpartition(":")[0] if request.host[-1:] != "]" else request.host
+    if (host or request.host).strip("[]") not in ("localhost", "127.0.0.1", "::1"):
+        return False
+    try:
+        return ip_address(request.remote_addr or "").is_loopback
+    except ValueError:
+        return False
