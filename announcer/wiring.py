@@ -82,6 +82,14 @@ class Service(BaseModel):
         "not see, such as a second Discord webhook `discord.ops`.",
         default=(),
     )
+    overlay_token: SecretStr | None = setting(
+        "Turns on the page for OBS: `/overlay/<token>`, as a browser source over your stream, shows "
+        "each post as it goes up. A long random word; who knows it sees what is public anyway.",
+        default=None,
+    )
+    overlay_css: Path | None = setting(
+        "A file with styles of your own for that page.", default=None
+    )
     replay_url: PublicUrl | None = setting(
         "A link that a text may offer once the stream has ended.", default=None
     )
@@ -99,6 +107,13 @@ class Service(BaseModel):
         "`debug`, `info`, `warning` or `error`.", default="info"
     )
     log_format: Literal["console", "json"] = setting("`console` or `json`.", default="console")
+
+    @field_validator("overlay_token")
+    @classmethod
+    def _can_not_be_guessed(cls, token: SecretStr | None) -> SecretStr | None:
+        if token and not TOKEN.fullmatch(token.get_secret_value()):
+            raise ValueError("must be 16 or more letters, digits, - or _")
+        return token
 
     @field_validator("keep_days")
     @classmethod

@@ -3,7 +3,7 @@
 from flask import Flask, Response
 from jinja2 import StrictUndefined
 
-from announcer.web import health, now, say, webhooks
+from announcer.web import health, now, overlay, say, webhooks
 from announcer.web.door import Door
 from announcer.wiring import Parts
 
@@ -35,6 +35,7 @@ def create_app(parts: Parts) -> Flask:
     for pages in (now.blueprint(parts),):
         door.guards(pages)
         app.register_blueprint(pages)
+    app.register_blueprint(overlay.blueprint(parts))
     app.register_blueprint(health.blueprint(parts))
 
     @app.after_request
