@@ -83,8 +83,8 @@ class Service(BaseModel):
         default=(),
     )
     overlay_token: SecretStr | None = setting(
-        "Turns on the page for OBS: `/overlay/<token>`, as a browser source over your stream, shows "
-        "each post as it goes up. A long random word; who knows it sees what is public anyway.",
+        "A long random word. It turns on the page for OBS: `/overlay/<token>`, as a browser source "
+        "over your stream, shows each post as it goes up.",
         default=None,
     )
     overlay_css: Path | None = setting(

@@ -1,7 +1,7 @@
 """For the stream itself: a transparent page for OBS that shows each post as it goes up.
 
-Nobody can log in inside a browser source, so its address is the secret. It tells only what is public
-already. Source: OBS Studio, Browser Source (a page is drawn over the scene, 1920 by 1080).
+Nobody can log in inside a browser source, so its address is the secret. It tells only what is
+public already. Source: OBS Studio, Browser Source (a page is drawn over the scene, 1920 by 1080).
 """
 
 import hmac
