@@ -31,7 +31,7 @@ from announcer.networks.bluesky import Bluesky
 from announcer.networks.mastodon import Mastodon
 from announcer.outbox import LEASE, Shown
 from announcer.policy import Broadcast, Decision, Entry, State
-from announcer.web.pages import _row
+from announcer.web.cards import card
 from tests.fakes import NOW, Harmless, Stage, Turn, wait_until
 from tests.running import Service, payload
 from tests.servers.pds import BlueskyAccount
@@ -565,12 +565,15 @@ def test_the_page_says_plainly_what_it_is(act: Act) -> None:
     network = Light()
     stage = live(act, network)
     [(broadcast, _)] = stage.box.history(1)
-    row = _row(broadcast, badge(stage), stage.rules, stage.now)
-    assert (row.destination, row.words, row.late) == ("fake (badge)", "on", "")
+    shown = card(broadcast, badge(stage), network, stage.rules, stage.now)
+    assert (shown.title, shown.kind, shown.state, shown.late) == (
+        *(network.title, "mark while live"),
+        *("on", ""),
+    )
     assert lateness(broadcast, badge(stage), stage.rules) == ""
     stage.hear(Kind.STOPPED)
     later(stage, minutes=10)
-    assert _row(broadcast, badge(stage), stage.rules, stage.now).words == "off"
+    assert card(broadcast, badge(stage), network, stage.rules, stage.now).state == "off"
 
 
 # Mastodon
