@@ -14,7 +14,7 @@ from announcer.outbox.database import BadAddress, StorageError, Unusable, alone,
 from announcer.outbox.desk import Desk
 from announcer.outbox.duties import Duties
 from announcer.outbox.files import Files, backup, file_of, inspect
-from announcer.outbox.records import Claim, Consequences, Shown, Try
+from announcer.outbox.records import Claim, Consequences, Shown, Sought, Try
 from announcer.outbox.schema import HEAD, schema
 from announcer.outbox.upkeep import CLOCK_SET, Mark, Upkeep
 
@@ -29,6 +29,7 @@ __all__ = [
     "Mark",
     "Outbox",
     "Shown",
+    "Sought",
     "StorageError",
     "Transaction",
     "Try",

@@ -7,12 +7,24 @@ import sqlalchemy as sa
 
 from announcer.network import Moment
 from announcer.outbox.database import Database, insert
-from announcer.outbox.records import Shown, Try, broadcast_of, entry_of, shown_of, sure, when
+from announcer.outbox.records import (
+    Shown,
+    Sought,
+    Try,
+    broadcast_of,
+    entry_of,
+    shown_of,
+    sure,
+    when,
+)
 from announcer.outbox.schema import PAUSE, breakers, broadcasts, closed, posts, switches, tries
 from announcer.policy import Broadcast, Entry, Hush, State
 
 _LOCK = sa.select(broadcasts.c.id).with_for_update()
 SWITCH = sa.select(switches.c.since).where(switches.c.name == sa.bindparam("name"))
+_NEWEST = sa.select(broadcasts).order_by(broadcasts.c.began.desc(), broadcasts.c.id.desc())
+SEASON = 400
+"""Broadcasts that a season shows at most."""
 
 
 class Desk(Database):
@@ -196,28 +208,84 @@ class Desk(Database):
 
     def history(self, limit: int) -> list[tuple[Broadcast, list[Shown]]]:
         """The newest broadcasts, each with its posts and their tries."""
-        order = broadcasts.c.began.desc(), broadcasts.c.id.desc()
-        newest = sa.select(broadcasts).order_by(*order).limit(limit)
         with self.reading() as connection:
-            shows = [broadcast_of(row) for row in connection.execute(newest).mappings()]
-            ids = [show.id for show in shows]
-            rows = connection.execute(
-                sa.select(posts)
-                .where(posts.c.broadcast.in_(ids))
-                .order_by(posts.c.destination, posts.c.moment != Moment.LIVE, posts.c.key)
+            return _with_posts(connection, _NEWEST.limit(limit))
+
+    def search(self, limit: int, sought: Sought) -> list[tuple[Broadcast, list[Shown]]]:
+        """As `history`, of what is *sought*."""
+        query = _NEWEST.limit(limit)
+        if sought.words:
+            words = sought.words.lower()
+            titles = (broadcasts.c.title, broadcasts.c.name)
+            says = (sa.func.lower(one).contains(words, autoescape=True) for one in titles)
+            query = query.where(sa.or_(*says, broadcasts.c.id == sought.words))
+        if sought.broadcast:
+            query = query.where(broadcasts.c.id == sought.broadcast)
+        if sought.destination or sought.state:
+            has = sa.select(posts.c.key).where(posts.c.broadcast == broadcasts.c.id)
+            if sought.destination:
+                has = has.where(posts.c.destination == sought.destination)
+            if sought.state:
+                has = has.where(posts.c.state == sought.state)
+            query = query.where(has.exists())
+        if sought.before is not None:
+            query = query.where(broadcasts.c.began < sought.before.timestamp())
+        with self.reading() as connection:
+            return _with_posts(connection, query)
+
+    def season(self, since: datetime) -> list[tuple[Broadcast, dict[str, float]]]:
+        """The broadcasts since then, oldest first, each with the seconds from its start to its
+        announcement, by destination.
+        """
+        shows = (
+            sa.select(broadcasts)
+            .where(broadcasts.c.began >= since.timestamp())
+            .order_by(broadcasts.c.began)
+            .limit(SEASON)
+        )
+        told = (
+            sa.select(
+                posts.c.broadcast, posts.c.destination, sa.func.min(tries.c.at + tries.c.took)
             )
-            told = list(rows.mappings())
-            made = connection.execute(
-                sa.select(tries)
-                .where(tries.c.post.in_([row["key"] for row in told]))
-                .order_by(tries.c.at)
-            ).mappings()
-            of: dict[str, list[Try]] = {}
-            for row in made:
-                of.setdefault(row["post"], []).append(
-                    Try(sure(row["at"]), row["took"], row["step"], row["outcome"], row["reason"])
-                )
-        by_show: dict[str, list[Shown]] = {}
-        for row in told:
-            by_show.setdefault(row["broadcast"], []).append(shown_of(row, of.get(row["key"], [])))
-        return [(show, by_show.get(show.id, [])) for show in shows]
+            .join(tries, tries.c.post == posts.c.key)
+            .where(
+                posts.c.moment == Moment.LIVE,
+                tries.c.step.in_(("publish", "find")),
+                tries.c.outcome.in_(("delivered", "found")),
+            )
+            .group_by(posts.c.broadcast, posts.c.destination)
+        )
+        with self.reading() as connection:
+            found = [broadcast_of(row) for row in connection.execute(shows).mappings()]
+            when_told: dict[str, dict[str, float]] = {one.id: {} for one in found}
+            began = {one.id: one.began.timestamp() for one in found}
+            for show, destination, at in connection.execute(
+                told.where(posts.c.broadcast.in_(when_told))
+            ):
+                when_told[show][destination] = max(0.0, at - began[show])
+        return [(show, when_told[show.id]) for show in found]
+
+
+def _with_posts(
+    connection: sa.Connection, query: sa.Select[Any]
+) -> list[tuple[Broadcast, list[Shown]]]:
+    shows = [broadcast_of(row) for row in connection.execute(query).mappings()]
+    ids = [show.id for show in shows]
+    rows = connection.execute(
+        sa.select(posts)
+        .where(posts.c.broadcast.in_(ids))
+        .order_by(posts.c.destination, posts.c.moment != Moment.LIVE, posts.c.key)
+    )
+    told = list(rows.mappings())
+    made = connection.execute(
+        sa.select(tries).where(tries.c.post.in_([row["key"] for row in told])).order_by(tries.c.at)
+    ).mappings()
+    of: dict[str, list[Try]] = {}
+    for row in made:
+        of.setdefault(row["post"], []).append(
+            Try(sure(row["at"]), row["took"], row["step"], row["outcome"], row["reason"])
+        )
+    by_show: dict[str, list[Shown]] = {}
+    for row in told:
+        by_show.setdefault(row["broadcast"], []).append(shown_of(row, of.get(row["key"], [])))
+    return [(show, by_show.get(show.id, [])) for show in shows]

@@ -69,6 +69,19 @@ class Shown:
     tries: Sequence[Try]
 
 
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """What of history is looked for: *words* in a title or name, a post at *destination* or in
+    *state*, what began *before*. What is empty is not looked at.
+    """
+
+    words: str = ""
+    broadcast: str = ""
+    destination: str = ""
+    state: str = ""
+    before: datetime | None = None
+
+
 def epoch(at: datetime | None) -> float | None:
     return None if at is None else at.timestamp()
 

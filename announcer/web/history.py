@@ -1,0 +1,266 @@
+"""What was posted where, when, and why not: searched, looked into, and taken along as a file."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from statistics import median
+from typing import Any
+
+import structlog
+from flask import Blueprint, Response, abort, render_template, request
+from flask.typing import ResponseReturnValue
+
+from announcer.content import thaw
+from announcer.lateness import lateness, span
+from announcer.outbox import Shown, Sought, StorageError
+from announcer.policy import Broadcast, Rules, State
+from announcer.web.cards import PostCard, card, web_address
+from announcer.web.say import say
+from announcer.wiring import DEFAULT, Parts
+
+log = structlog.get_logger("announcer.pages")
+
+PAGE = 20
+"""Broadcasts on one page."""
+FILE = 2_000
+"""Broadcasts in one file."""
+SEASON = timedelta(days=90)
+"""What the picture of the season shows."""
+WORDS = 200
+"""Letters of what is searched for."""
+COLUMNS = (
+    *(
+        "broadcast",
+        "channel",
+        "title",
+        "began",
+        "stopped",
+        "post",
+        "destination",
+        "moment",
+        "state",
+    ),
+    *("url", "text", "reason", "late", "try_at", "took", "step", "outcome", "try_reason"),
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One broadcast in the list."""
+
+    show: Broadcast
+    title: str
+    length: str
+    channel: str
+    cards: tuple[PostCard, ...]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One broadcast in the picture of the season, in the units of its drawing."""
+
+    x: float
+    height: float
+    words: str
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast a destination is told: the seconds of the middle and of the slowest."""
+
+    destination: str
+    times: int
+    middle: str
+    slowest: str
+    share: float
+
+
+def blueprint(parts: Parts) -> Blueprint:
+    pages = Blueprint("history", __name__)
+
+    @pages.get("/history")
+    def listed() -> ResponseReturnValue:
+        asked = _asked()
+        found = parts.outbox.search(PAGE + 1, asked)
+        now = datetime.now(UTC)
+        lines = [_line(parts, show, posts, now) for show, posts in found[:PAGE]]
+        more = {name: value for name, value in request.args.items() if name != "before"}
+        if len(found) > PAGE:
+            more["before"] = found[PAGE - 1][0].began.isoformat()
+        shows = parts.outbox.season(now - SEASON)
+        return render_template(
+            "history.html",
+            here="history",
+            lines=lines,
+            older=more if len(found) > PAGE else None,
+            asked=asked,
+            searched=asked != Sought(),
+            destinations=list(parts.settings.destinations),
+            states=[state.value for state in State],
+            bars=_bars(shows, now),
+            paces=_paces(shows),
+            streams=len(shows),
+            hours=span(sum(((show.stopped or now) - show.began for show, _ in shows), timedelta())),
+            peak=max((show.peak_viewers or 0 for show, _ in shows), default=0),
+        )
+
+    @pages.get("/history/<broadcast>")
+    def one(broadcast: str) -> ResponseReturnValue:
+        found = parts.outbox.search(1, Sought(broadcast=broadcast))
+        if not found:
+            abort(404)
+        ((show, posts),) = found
+        now = datetime.now(UTC)
+        line = _line(parts, show, posts, now)
+        return render_template(
+            "broadcast.html",
+            here="history",
+            line=line,
+            posts=list(zip(line.cards, posts, strict=True)),
+        )
+
+    @pages.get("/history.json")
+    def as_json() -> ResponseReturnValue:
+        rows = list(_rows(parts, _asked()))
+        return _file(json.dumps(rows, indent=2), "application/json", "json")
+
+    @pages.get("/history.csv")
+    def as_csv() -> ResponseReturnValue:
+        out = io.StringIO()
+        writer = csv.DictWriter(out, COLUMNS)
+        writer.writeheader()
+        for row in _rows(parts, _asked()):
+            tries = row.pop("tries")
+            for made in tries or [{}]:
+                told = {**row, **{_TRY[name]: value for name, value in made.items()}}
+                writer.writerow({name: _harmless(value) for name, value in told.items()})
+        return _file("\ufeff" + out.getvalue(), "text/csv", "csv")
+
+    @pages.errorhandler(StorageError)
+    def no_database(problem: StorageError) -> ResponseReturnValue:
+        log.error("page", outcome=503, reason=type(problem).__name__)
+        return Response(f"{say('door.no_database')}\n", 503, mimetype="text/plain")
+
+    return pages
+
+
+_TRY = {
+    "at": "try_at",
+    "took": "took",
+    "step": "step",
+    "outcome": "outcome",
+    "reason": "try_reason",
+}
+
+
+def _asked() -> Sought:
+    """What the address asks for. What makes no sense is left out."""
+    before = None
+    with suppress(ValueError):
+        before = datetime.fromisoformat(request.args.get("before", ""))
+    state = request.args.get("state", "")
+    return Sought(
+        words=request.args.get("words", "")[:WORDS].strip(),
+        destination=request.args.get("destination", "")[:WORDS],
+        state=state if state in {one.value for one in State} else "",
+        before=before if before and before.tzinfo else None,
+    )
+
+
+def _line(parts: Parts, show: Broadcast, posts: list[Shown], now: datetime) -> Line:
+    settings = parts.settings
+    return Line(
+        show=show,
+        title=show.title or show.name,
+        length=span((show.stopped or now) - show.began),
+        channel="" if show.channel == DEFAULT else show.channel,
+        cards=tuple(
+            card(show, post, settings.destinations.get(post.entry.destination), settings.rules, now)
+            for post in posts
+        ),
+    )
+
+
+def rows(show: Broadcast, posts: list[Shown], rules: Rules) -> Iterator[dict[str, Any]]:
+    """One for each post, for programs."""
+    for post in posts:
+        yield {
+            "broadcast": show.id,
+            "channel": show.channel,
+            "title": show.title or show.name,
+            "began": show.began.isoformat(),
+            "stopped": show.stopped.isoformat() if show.stopped else "",
+            "post": post.entry.key,
+            "destination": post.entry.destination,
+            "moment": post.entry.moment.value,
+            "state": post.entry.state.value,
+            "url": web_address(post.receipt.url if post.receipt else ""),
+            "text": thaw(post.content).text if post.content else "",
+            "reason": post.entry.reason,
+            "late": lateness(show, post, rules),
+            "tries": [
+                {
+                    "at": one.at.isoformat(),
+                    "took": one.took,
+                    "step": one.step,
+                    "outcome": one.outcome,
+                    "reason": one.reason,
+                }
+                for one in post.tries
+            ],
+        }
+
+
+def _rows(parts: Parts, asked: Sought) -> Iterator[dict[str, Any]]:
+    for show, posts in parts.outbox.search(FILE, asked):
+        yield from rows(show, posts, parts.settings.rules)
+
+
+def _harmless(value: object) -> object:
+    """A spreadsheet takes what begins like this for a formula (OWASP, CSV Injection)."""
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return f"'{value}"
+    return value
+
+
+def _file(content: str, kind: str, ending: str) -> Response:
+    name = f"announcer-history-{datetime.now(UTC):%Y-%m-%d}.{ending}"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(content, mimetype=kind, headers=headers)
+
+
+def _bars(shows: list[tuple[Broadcast, dict[str, float]]], now: datetime) -> list[Bar]:
+    """Of a drawing that is 900 wide, a day 10, and 100 high, six hours or more."""
+    first, bars = now - SEASON, []
+    for show, told in shows:
+        length = ((show.stopped or now) - show.began).total_seconds()
+        days = (show.began - first) / timedelta(days=1)
+        words = say(
+            "history.bar",
+            day=show.began.strftime("%Y-%m-%d"),
+            title=show.title or show.name,
+            length=span(timedelta(seconds=length)),
+            n=len(told),
+        )
+        bars.append(Bar(round(days * 10, 1), round(max(4.0, min(100.0, length / 216)), 1), words))
+    return bars
+
+
+def _paces(shows: list[tuple[Broadcast, dict[str, float]]]) -> list[Pace]:
+    of: dict[str, list[float]] = {}
+    for _, told in shows:
+        for destination, seconds in told.items():
+            of.setdefault(destination, []).append(seconds)
+    most = max((median(one) for one in of.values()), default=1.0) or 1.0
+    return [
+        Pace(name, len(one), _seconds(median(one)), _seconds(max(one)), median(one) / most * 100)
+        for name, one in sorted(of.items())
+    ]
+
+
+def _seconds(length: float) -> str:
+    return f"{length:.0f} s" if length < 120 else span(timedelta(seconds=length))
