@@ -60,13 +60,18 @@ _PLAIN = _Dialect(lambda text: len(text.encode("utf-16-le")) // 2, ALT_LIMIT, st
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """One template file as one destination sees it. *label* is for people: `own:x/live.txt`."""
+    """One template file as one destination sees it. *label* is for people: `own:x/live.txt`.
+    *instead* is what it would hold, for a trial.
+    """
 
     path: Path
     label: str
     destination: str
+    instead: str | None = None
 
     def read(self) -> str:
+        if self.instead is not None:
+            return self.instead
         try:
             if not stat.S_ISREG(self.path.stat().st_mode):
                 raise BadTemplate("is not a file")
@@ -96,6 +101,30 @@ class Templates:
     def __init__(self, own: Path | None, shipped: Path = SHIPPED) -> None:
         self._folders = [("own", own), ("shipped", shipped)] if own else [("shipped", shipped)]
         self._good: dict[_File, str] = {}
+        self._trial: dict[str, str] = {}
+
+    def trying(self, name: str, source: str) -> "Templates":
+        """The same, as if the operator's own file *name*, such as `x/live.txt`, held *source*."""
+        other = Templates(None)
+        other._folders, other._trial = self._folders, {f"own:{name}": source}
+        if other._folders[0][0] != "own":
+            other._folders = [("own", SHIPPED / "none"), *other._folders]
+        return other
+
+    def faults(
+        self, network: Network, kind: str, source: str, limit: int
+    ) -> list[tuple[int, str, list[str]]]:
+        """What is wrong with a template for *network* of this *kind*: the line, 0 if unknown, the
+        words, and the samples that show it.
+        """
+        dialect = _PLAIN if kind == ALT else _dialect(network, limit)
+        told: dict[tuple[int, str], list[str]] = {}
+        for sample, facts in SAMPLES.items():
+            try:
+                _fit(source, _ended(facts) if kind == Moment.ENDED else facts, dialect)
+            except BadTemplate as problem:
+                told.setdefault((problem.line, one_line(str(problem))), []).append(sample)
+        return [(line, words, samples) for (line, words), samples in sorted(told.items())]
 
     def word(
         self,
@@ -152,10 +181,14 @@ class Templates:
         """The variants in each place, the most special place first."""
         for origin, root in self._folders:
             for folder in dict.fromkeys((f"{destination}/", f"{network}/", "")):
-                names = _variants(root / folder, kind, required=not folder)
+                names = _variants(root / folder, kind, required=not folder and not self._trial)
+                head = f"{origin}:{folder}"
+                tried = [one.removeprefix(head) for one in self._trial if one.startswith(head)]
+                names += [name for name in tried if _is_of(name, kind) and name not in names]
                 yield [
-                    _File(root / folder / name, f"{origin}:{folder}{name}", destination)
+                    _File(root / folder / name, label, destination, self._trial.get(label))
                     for name in names
+                    for label in [f"{head}{name}"]
                 ]
 
     def _first_good(self, files: Iterable[_File], facts: Facts, dialect: _Dialect) -> Wording:
@@ -209,8 +242,12 @@ def _variants(folder: Path, kind: str, *, required: bool) -> list[str]:
     except OSError as error:
         missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         return [] if missing and not required else [f"{kind}.txt"]
-    found = (re.fullmatch(rf"{kind}(?:\.([0-9]+))?\.txt", name) for name in names)
+    found = (_is_of(name, kind) for name in names)
     return [match[0] for match in sorted(filter(None, found), key=lambda m: (int(m[1] or 0), m[0]))]
+
+
+def _is_of(name: str, kind: str) -> re.Match[str] | None:
+    return re.fullmatch(rf"{kind}(?:\.([0-9]+))?\.txt", name)
 
 
 def _turn(files: list[_File], last: str, dice: float, keep: str) -> list[_File]:
