@@ -78,7 +78,7 @@ clean: ## remove what was made here; settings and databases stay
 	@touch $@
 
 # As in `all` of pyproject.toml, which names our own package and so can't be locked.
-EXTRAS := $(addprefix --extra=,apprise mqtt nostr postgresql webpush xmpp)
+EXTRAS := $(addprefix --extra=,apprise mqtt nostr postgresql tracing webpush xmpp)
 
 # The lock names versions and hashes, and leaves to each machine where it gets them from.
 COMPILE := CUSTOM_COMPILE_COMMAND='make lock' build/lock/bin/pip-compile --quiet --upgrade \
