@@ -15,6 +15,7 @@ so. Read the modules in this order, and you have seen all of it:
                        and `facts` shortens what is too long
     settings           how settings are declared, read and documented; `secretfile` reads secrets
     rotation           secrets whose files change while we run
+    shelf              the folder of templates as something to edit
 
     outbox             the durable middle: all SQL. `migrations` makes its schema
     intake             first half: an event in, decided and stored in one transaction
@@ -33,6 +34,7 @@ so. Read the modules in this order, and you have seen all of it:
     networks           one module is one network; `contract` proves each, and those of others
     crashpoints        where a test lets the process die, around all that is stored or sent
 
+    rollcall           who we are on every network, as it was found out last
     tally              how often each thing happened since the start
     housekeeping       throws away what is old
     lateness           what of it was told late, and why, for history

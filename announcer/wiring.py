@@ -28,6 +28,7 @@ from announcer.patrol import Patrol
 from announcer.pictures import Pictures
 from announcer.policy import Rules
 from announcer.quiet import NEVER, Quiet
+from announcer.rollcall import RollCall
 from announcer.rotation import Rotation
 from announcer.scheduler import Clock, Listener
 from announcer.secretfile import SecretFile
@@ -370,6 +371,7 @@ class Parts:
     rotation: Rotation
     housekeeping: Housekeeping
     listener: Listener
+    rollcall: RollCall
     patrols: Sequence[Patrol] = ()
     heard: Tally = field(default_factory=Tally)
     """Webhooks by what became of them."""
@@ -454,6 +456,10 @@ def assemble(settings: Settings) -> Parts:
     days = settings.service.keep_days
     housekeeping = Housekeeping(box, delivery.owner, timedelta(days=days) if days else None)
     clock.add("housekeeping", housekeeping.round)
+    rollcall = RollCall(
+        settings.destinations, lambda name: DestinationMemory(box, name), settings.redactor
+    )
+    clock.add("roll call", rollcall.round)
     answers = Answers(box, composer(settings), channels, settings.destinations, settings.audience)
     listener = Listener(box.listen, clock.wake)
     return Parts(
@@ -467,6 +473,7 @@ def assemble(settings: Settings) -> Parts:
         rotation,
         housekeeping,
         listener,
+        rollcall,
         patrols,
     )
 

@@ -9,9 +9,12 @@ import sqlalchemy as sa
 
 from announcer.network import Repeat
 from announcer.outbox.database import Database, insert
-from announcer.outbox.records import breaker_of, entry_of, values_of
+from announcer.outbox.records import Try, breaker_of, entry_of, try_of, values_of
 from announcer.outbox.schema import breakers, broadcasts, closed, memory, posts, tries
 from announcer.policy import Breaker, State, reopened
+
+LATEST = 30
+"""Tries among which the last success and the last failure are looked for."""
 
 
 class Accounts(Database):
@@ -26,6 +29,17 @@ class Accounts(Database):
         )
         with self.reading() as connection:
             return connection.scalar(query) or 0
+
+    def latest(self, destination: str) -> list[Try]:
+        """The last tries there, the newest first."""
+        query = (
+            sa.select(tries)
+            .where(tries.c.destination == destination)
+            .order_by(tries.c.at.desc())
+            .limit(LATEST)
+        )
+        with self.reading() as connection:
+            return [try_of(row) for row in connection.execute(query).mappings()]
 
     def close(self, destination: str, credentials: str, reason: str, now: datetime) -> None:
         """Send nothing there until its *credentials* (a fingerprint) change."""

@@ -14,7 +14,7 @@ from announcer.outbox.records import (
     broadcast_of,
     entry_of,
     shown_of,
-    sure,
+    try_of,
     when,
 )
 from announcer.outbox.schema import PAUSE, breakers, broadcasts, closed, posts, switches, tries
@@ -282,9 +282,7 @@ def _with_posts(
     ).mappings()
     of: dict[str, list[Try]] = {}
     for row in made:
-        of.setdefault(row["post"], []).append(
-            Try(sure(row["at"]), row["took"], row["step"], row["outcome"], row["reason"])
-        )
+        of.setdefault(row["post"], []).append(try_of(row))
     by_show: dict[str, list[Shown]] = {}
     for row in told:
         by_show.setdefault(row["broadcast"], []).append(shown_of(row, of.get(row["key"], [])))

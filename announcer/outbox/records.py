@@ -138,6 +138,10 @@ def receipt_of(row: sa.RowMapping) -> Receipt | None:
     return Receipt(**json.loads(row["receipt"])) if row["receipt"] else None
 
 
+def try_of(row: sa.RowMapping) -> Try:
+    return Try(sure(row["at"]), row["took"], row["step"], row["outcome"], row["reason"])
+
+
 def shown_of(row: sa.RowMapping, made: list[Try]) -> Shown:
     return Shown(entry_of(row), receipt_of(row), row["content"], made)
 

@@ -3,7 +3,7 @@
 from flask import Flask, Response
 from jinja2 import StrictUndefined
 
-from announcer.web import health, history, now, overlay, say, webhooks
+from announcer.web import destinations, health, history, now, overlay, say, webhooks
 from announcer.web.door import Door
 from announcer.wiring import Parts
 
@@ -32,7 +32,8 @@ def create_app(parts: Parts) -> Flask:
     )
     app.register_blueprint(webhooks.blueprint(parts))
     app.register_blueprint(door.blueprint())
-    for pages in (now.blueprint(parts), history.blueprint(parts)):
+    for face in (now, history, destinations):
+        pages = face.blueprint(parts)
         door.guards(pages)
         app.register_blueprint(pages)
     app.register_blueprint(overlay.blueprint(parts))

@@ -257,10 +257,11 @@ def _paces(shows: list[tuple[Broadcast, dict[str, float]]]) -> list[Pace]:
             of.setdefault(destination, []).append(seconds)
     most = max((median(one) for one in of.values()), default=1.0) or 1.0
     return [
-        Pace(name, len(one), _seconds(median(one)), _seconds(max(one)), median(one) / most * 100)
+        Pace(name, len(one), pace(median(one)), pace(max(one)), median(one) / most * 100)
         for name, one in sorted(of.items())
     ]
 
 
-def _seconds(length: float) -> str:
+def pace(length: float) -> str:
+    """As a person says it."""
     return f"{length:.0f} s" if length < 120 else span(timedelta(seconds=length))
