@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from announcer import wiring
-from announcer.contract.fake import Answer, Sent, Wire
+from announcer.contract.fake import Answer, Sent, Wire, read_timeout
 from announcer.events import Kind
 from announcer.network import (
     Card,
@@ -34,8 +34,9 @@ from announcer.network import (
 )
 from announcer.networks.telegram import CAPTION, TEXT, Telegram
 from announcer.outbox import DestinationMemory
+from announcer.pictures import Shot
 from announcer.wording import Facts, Templates
-from tests.fakes import Stage
+from tests.fakes import Camera, Stage
 
 TOKEN = "110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw"
 CHANNEL, GROUP, MOVED = -1001234567890, -4711, -1009999999999
@@ -660,6 +661,84 @@ def test_e20_the_new_number_outlives_a_restart(stage: Callable[[], Stage], wire:
     chats = [sent.json["chat_id"] for sent in wire.sent]
     assert chats == [str(GROUP)] + [str(MOVED)] * 4
     assert "Dovetails" in wire.sent[2].json["text"]
+
+
+# An evening
+
+
+@pytest.fixture
+def evening(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wire: Wire
+) -> Iterator[Callable[..., Stage]]:
+    """Our service with a picture of the stream, for a channel."""
+    stages: list[Stage] = []
+
+    def start(**settings: str) -> Stage:
+        shot = Shot(PICTURE, of_stream=False)
+        network = {"telegram": telegram(**settings)}
+        stages.append(Stage(tmp_path / "announcer.db", network, pictures=Camera(shot)))
+        return stages[0]
+
+    monkeypatch.setattr("announcer.connection.now", lambda: stages[0].now)
+    monkeypatch.setattr("announcer.attempt.now", lambda: stages[0].now)
+    monkeypatch.setattr("announcer.attempt.dice", lambda: 0.5)
+    yield start
+    for one in stages:
+        one.close()
+
+
+def test_an_evening_is_one_picture_whose_words_change_and_a_pin_that_goes(
+    evening: Callable[..., Stage], wire: Wire
+) -> None:
+    stage = evening(pin="on")
+    wire.answers(200, message(), times=5)
+    stage.hear(title="@kestrel <b>Drawers</b>")
+    stage.run()
+    stage.run()
+    stage.hear(Kind.RETITLED, title="/start & Dovetails")
+    stage.passes(seconds=10)
+    stage.run()
+    stage.hear(Kind.STOPPED)
+    stage.passes(hours=1)
+    stage.run()
+    stage.run()
+    assert methods(wire)[:3] == ["sendPhoto", "pinChatMessage", "editMessageCaption"]
+    assert sorted(methods(wire)[3:]) == ["editMessageCaption", "unpinChatMessage"]
+    first = form(wire.sent[0])["caption"].decode()
+    assert "@\u200bkestrel &lt;b&gt;Drawers&lt;/b&gt;" in first
+    assert "/\u200bstart &amp; Dovetails" in wire.sent[2].json["caption"]
+    [over] = (sent.json["caption"] for sent in wire.sent[3:] if "caption" in sent.json)
+    assert "was live" in over
+    assert "/\u200bstart &amp; Dovetails" in over
+
+
+def test_a08_what_may_be_up_is_left_to_a_person(evening: Callable[..., Stage], wire: Wire) -> None:
+    stage = evening()
+    wire.breaks(read_timeout)
+    stage.hear(title="Drawers")
+    stage.run()
+    stage.passes(minutes=5)
+    stage.run()
+    state, reason = stage.told("telegram")
+    assert state == "unsure"
+    assert "no answer in time" in reason
+    assert len(wire.sent) == 1
+
+
+def test_a08_who_chose_the_other_risk_has_the_very_same_post_again(
+    evening: Callable[..., Stage], wire: Wire
+) -> None:
+    stage = evening(when_unsure="repeat")
+    wire.breaks(read_timeout)
+    stage.hear(title="Drawers")
+    stage.run()
+    wire.answers(200, message())
+    stage.passes(minutes=5)
+    stage.run()
+    assert stage.told("telegram") == ("settled", "")
+    first, again = map(form, wire.sent)
+    assert first == again
+    assert first["photo"] == PICTURE.data
 
 
 # Pins
