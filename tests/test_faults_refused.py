@@ -104,7 +104,7 @@ def test_e17_a_right_that_is_missing_is_told_and_asked_for_once(
 ) -> None:
     row.prepare(wire)
     said = "You do not have the right to post here"
-    wire.answers(403, {"error": said, "message": said, "detail": said})
+    wire.answers(403, dict.fromkeys(("error", "message", "detail", "description"), said))
     stage = on_stage(row.make())
     stage.hear()
     stage.run()

@@ -829,7 +829,7 @@ def units(text: str) -> int:
         ('it\'s "quoted"', 'it\'s "quoted"'),
     ],
 )
-def test_f07_a_title_is_plain_text(title: str, shown: str) -> None:
+def test_f07_a_title_is_shown_as_it_is_written(title: str, shown: str) -> None:
     assert parsed(telegram().escape(title)) == (shown, [])
 
 
