@@ -137,7 +137,7 @@ class Matrix(Network, Finds, Revises, Removes, Shines):
             return found
         room = self._room(known=doubtful)
         self._refuse_encrypted(room)
-        self._server()
+        self._server()  # now, so that nothing stands between the event's answer and the receipt
         return self._with_picture(post, self._upload, lambda media: self._send(post, room, media))
 
     def _send(self, post: Post, room: str, media: str) -> Receipt:
@@ -191,7 +191,6 @@ class Matrix(Network, Finds, Revises, Removes, Shines):
     def find(self, post: Post) -> Receipt | None:
         """By our mark, which nobody else can set in our name."""
         room, me, mark = self._room(known=True), self._user(), _mark(post)
-        self._server()
         for event in self._own_messages(room, me, post):
             content = event.get("content")
             if isinstance(content, dict) and content.get(MARK) == mark:
