@@ -16,7 +16,9 @@ CLIENT, ROOM = "{jabber:client}", "kestrel@rooms.localhost"
 SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 STANZAS = "urn:ietf:params:xml:ns:xmpp-stanzas"
 USER = "http://jabber.org/protocol/muc#user"
-MAM = "urn:xmpp:mam:2"
+MAM, RSM = "urn:xmpp:mam:2", "http://jabber.org/protocol/rsm"
+PAGE = 2
+"""It gives no more messages of its archive at once, whatever it is asked for."""
 NOT_NOW = Behaviour.BUSY, Behaviour.REFUSES
 ERRORS = {NOT_NOW[0]: "wait resource-constraint", NOT_NOW[1]: "modify not-acceptable"}
 
@@ -145,9 +147,14 @@ class _Talk:
             self._refuses(iq, self._parlour.looked)
             return
         else:
-            for number, kept in enumerate(self._parlour.stanzas):
-                self._remembers(iq, number, kept)
-            content = f"<fin xmlns='{MAM}' complete='true'/>"
+            after = iq.findtext(f".//{{{RSM}}}after")
+            first = int(after) + 1 if after else 0
+            last = min(first + PAGE, len(self._parlour.stanzas)) - 1
+            for number in range(first, last + 1):
+                self._remembers(iq, number, self._parlour.stanzas[number])
+            complete = "complete='true'" if last + 1 >= len(self._parlour.stanzas) else ""
+            page = f"<set xmlns='{RSM}'><last>{last}</last></set>" if last >= first else ""
+            content = f"<fin xmlns='{MAM}' {complete}>{page}</fin>"
         sender = f"from='{iq.attrib['to']}' " if "to" in iq.attrib else ""
         self._says(f"<iq {sender}id='{iq.attrib['id']}' type='result'>{content}</iq>")
 

@@ -56,7 +56,8 @@ _ORIGIN, _STANZA = "{urn:xmpp:sid:0}origin-id", "{urn:xmpp:sid:0}stanza-id"
 _REPLACE = "{urn:xmpp:message-correct:0}replace"
 _RETRACT = "{urn:xmpp:message-retract:1}retract"
 _FALLBACK, _STORE = "{urn:xmpp:fallback:0}fallback", "{urn:xmpp:hints}store"
-_ARCHIVES = frozenset({"urn:xmpp:mam:2", "urn:xmpp:mam:1"})
+_ARCHIVE, _FIN = "urn:xmpp:mam:2", "{urn:xmpp:mam:2}fin"
+_CONDITION = "{urn:ietf:params:xml:ns:xmpp-stanzas}"
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 has no way to say; the server would end the connection."""
 _STYLE = re.compile(r"(?<![^\W_])[*_~`>]")
@@ -218,8 +219,8 @@ class Xmpp(Network, Finds, Revises, Removes):
     def _visit(self, what: Callable[["_Guest"], Awaitable[Result]], *nicks: str) -> Result:
         """What *what* gives, in the room under the first of *nicks* that is free."""
 
-        async def visit(line: wire.Line) -> Result:
-            guest = _Guest(line, self)
+        async def visit() -> Result:
+            guest = _Guest(line, loop, self)
             try:
                 await guest.logs_in()
                 await guest.enters(nicks)
@@ -228,11 +229,10 @@ class Xmpp(Network, Finds, Revises, Removes):
                 await guest.goes()
 
         host = self.host or JID(self.jid).domain
-        with (
-            wire.conversation(host, self.port) as line,
-            asyncio.Runner(loop_factory=lambda: _Loop(line.sock)) as runner,
-        ):
-            return runner.run(visit(line))
+        with wire.conversation(host, self.port) as line:
+            loop = _Loop(line.sock)
+            with asyncio.Runner(loop_factory=lambda: loop) as runner:
+                return runner.run(visit())
 
 
 class _Loop(asyncio.SelectorEventLoop):
@@ -243,6 +243,8 @@ class _Loop(asyncio.SelectorEventLoop):
     def __init__(self, sock: socket.socket) -> None:
         super().__init__()
         self._given: socket.socket | None = sock
+        self.problem: OSError | None = None
+        """Why there is no secure connection; the library is told of its end before that."""
         self.set_exception_handler(lambda *_: None)  # whatever it is, it ends the connection
 
     async def create_connection(self, factory: Any, *_: Any, **how: Any) -> Any:  # type: ignore[override]  # all that the library asks for
@@ -250,6 +252,13 @@ class _Loop(asyncio.SelectorEventLoop):
         if sock is None:
             raise ConnectionError("the one connection is over")
         return await super().create_connection(factory, sock=sock, **how)
+
+    async def start_tls(self, *what: Any, **how: Any) -> Any:
+        try:
+            return await super().start_tls(*what, **how)
+        except OSError as problem:
+            self.problem = problem
+            raise
 
     async def getaddrinfo(self, *_: Any, **__: Any) -> Any:
         raise ConnectionError("names are looked up at the door")
@@ -260,10 +269,10 @@ class _Guest:
 
     nick = ""
 
-    def __init__(self, line: wire.Line, account: Xmpp) -> None:
+    def __init__(self, line: wire.Line, loop: "_Loop", account: Xmpp) -> None:
         self._line, self._tls = line, account.tls
         self._room = JID(account.room)
-        self._ended: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        self._ended: asyncio.Future[Exception] = loop.create_future()
         self._refusals: list[str] = []
         self._client = client = ClientXMPP(
             account.jid,
@@ -284,8 +293,7 @@ class _Guest:
         for plugin in ("xep_0030", "xep_0045", "xep_0313"):
             client.register_plugin(plugin)
         client.add_event_handler("connection_failed", self._is_lost)
-        client.add_event_handler("ssl_invalid_chain", self._is_lost)
-        client.add_event_handler("disconnected", lambda _: self._is_lost(EOFError()))
+        client.add_event_handler("disconnected", lambda _: self._is_lost(loop.problem))
         client.add_event_handler("stream_error", self._is_sent_away)
         client.add_event_handler(
             "failed_auth", lambda failure: self._refusals.append(failure["condition"])
@@ -307,7 +315,7 @@ class _Guest:
                 presence = await self._hears(answered)
             if presence["type"] != "error":
                 break
-            if presence["error"]["condition"] != "conflict" or nick == nicks[-1]:
+            if _condition(presence) != "conflict" or nick == nicks[-1]:
                 raise _turned_away(presence)
         self.nick = presence["from"].resource
         if _CREATED in presence["muc"]["status_codes"]:  # and is gone when we leave it
@@ -346,25 +354,30 @@ class _Guest:
             info = await self._hears(self._client.plugin["xep_0030"].get_info(jid=self._room))
         except IqError as problem:
             raise _refusal(problem.iq) from None
-        return bool(_ARCHIVES & set(info["disco_info"]["features"]))
+        return _ARCHIVE in info["disco_info"]["features"]
 
     async def recalls(self, ours: str, since: Any) -> tuple[str, str] | None:
         """The room's own id of the message with our id *ours*, and under which name we said it."""
 
-        async def look() -> tuple[str, str] | None:
-            kept = self._client.plugin["xep_0313"].iterate(
-                self._room, start=since, rsm={"max": PAGE}
-            )
-            async for one in kept:
+        page: dict[str, Any] = {"max": PAGE}
+        while True:
+            # The library's own way through the pages takes a refusal for the end of them.
+            asked = self._client.plugin["xep_0313"].retrieve(self._room, start=since, rsm=page)
+            try:
+                answer = await self._hears(asked)
+            except IqError as problem:
+                raise _refusal(problem.iq) from None
+            for one in answer["mam"]["results"]:
                 message = one["mam_result"]["forwarded"]["stanza"]
                 if ours in _ids(message):
                     return one["mam_result"]["id"], message["from"].resource
-            return None
-
-        try:
-            return await self._hears(look())
-        except IqError as problem:
-            raise _refusal(problem.iq) from None
+            end = answer.xml.find(_FIN)
+            last = answer["mam_fin"]["rsm"]["last"]
+            if end is None or not (last or end.attrib.get("complete") == "true"):
+                raise TryLater("the room's archive does not say whether that was all")
+            if end.attrib.get("complete") == "true":
+                return None
+            page["after"] = last
 
     async def goes(self) -> None:
         """Nothing of it is left behind: the loop ends with this try."""
@@ -461,7 +474,7 @@ type that would be for ever.
 
 def _turned_away(presence: Presence) -> DeliveryError:
     """The error that it means not to be let into the room."""
-    condition = presence["error"]["condition"]
+    condition = _condition(presence)
     if condition == "conflict":
         return TryLater("our nickname is taken in the room")
     if why := _AT_THE_DOOR.get(condition):
@@ -471,11 +484,21 @@ def _turned_away(presence: Presence) -> DeliveryError:
 
 def _refusal(stanza: Any) -> DeliveryError:
     """The error that a stanza error means (RFC 6120, 8.3.2)."""
-    error = stanza["error"]
-    reason = f"the room says: {_told(error['condition'], error['text'])}"
-    if error["type"] == "wait" or error["condition"] in _PASSES:
+    condition, kind = _condition(stanza), stanza["error"]["type"]
+    reason = f"the room says: {_told(condition, stanza['error']['text'])}"
+    if kind == "wait" or condition in _PASSES:
         return TryLater(reason)
-    return Refused(reason, closes=error["type"] == "auth")
+    return Refused(reason, closes=kind == "auth")
+
+
+def _condition(stanza: Any) -> str:
+    """The library knows those of RFC 3920 only, and not `policy-violation`."""
+    names = (
+        one.tag.removeprefix(_CONDITION)
+        for one in stanza["error"].xml
+        if one.tag.startswith(_CONDITION)
+    )
+    return next((name for name in names if name != "text"), "an error without a name")
 
 
 def _told(condition: str, text: str) -> str:
