@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from announcer.contract import POST, SECRET
+from announcer.contract import POST, SECRET, Behaviour
 from announcer.network import DeliveryError, Receipt, Refused, TryLater, Unsure
 from announcer.networks.xmpp import Xmpp
 from tests.parlour import ROOM, Parlour, parlour
@@ -19,6 +20,7 @@ from tests.rows.xmpp import SPOKEN
 REPLACE = "{urn:xmpp:message-correct:0}replace"
 RETRACT = "{urn:xmpp:message-retract:1}retract"
 [ROW] = SPOKEN
+HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
@@ -69,6 +71,27 @@ def test_every_correction_names_the_first_message(there: Parlour) -> None:
         assert replaced.attrib["id"] == receipt.id
     assert len(set(there.identities)) == 3
     assert there.shown[1:] == ["Retitled", "It is over."]
+
+
+def test_a_title_that_comes_back_is_a_change_of_its_own(there: Parlour) -> None:
+    network = at(there.port)
+    receipt = network.publish(POST)
+    network.revise(receipt, replace(POST, text="A"))
+    network.revise(receipt, replace(POST, text="A", worded_at=POST.worded_at + HOUR))
+    network.revise(receipt, replace(POST, text="A", worded_at=POST.worded_at + HOUR))
+    _, once, back, again = there.identities
+    assert once != back == again
+
+
+def test_g21_the_library_logs_nothing_of_what_it_sends_or_gets(
+    there: Parlour, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    at(there.port).publish(POST)
+    there.behaviour = Behaviour.NONSENSE
+    with pytest.raises(TryLater):
+        at(there.port).publish(POST)
+    assert [record.name for record in caplog.records if record.name.startswith("slixmpp")] == []
 
 
 def test_what_is_taken_away_is_named_by_the_rooms_own_id(there: Parlour) -> None:

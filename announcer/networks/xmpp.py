@@ -146,7 +146,8 @@ class Xmpp(Network, Finds, Revises, Removes):
 
     def revise(self, receipt: Receipt, post: Post) -> Receipt:
         async def correct(guest: _Guest) -> Receipt:
-            ours = self._id(f"{receipt.id} {post.text}")
+            # Another one for every change: an app may drop what has an id that it has seen.
+            ours = self._id(f"{receipt.id} {post.worded_at.isoformat()} {post.text}")
             await guest.says(ours, post.text, ET.Element(_REPLACE, {"id": receipt.id}))
             return receipt
 
