@@ -41,7 +41,7 @@ class Parlour:
     taken: frozenset[str] = frozenset()
     """Nicknames of others."""
     exists = archived = keeps_ids = True
-    role = "participant"
+    role, password = "participant", SECRET
 
     def __post_init__(self) -> None:
         self._over = threading.Event()
@@ -124,7 +124,9 @@ class _Talk:
         return False
 
     def _lets_in(self, auth: ET.Element) -> bool:
-        right = base64.b64decode(auth.text or "") == f"\0announcer\0{SECRET}".encode()
+        right = (
+            base64.b64decode(auth.text or "") == f"\0announcer\0{self._parlour.password}".encode()
+        )
         why = self._parlour.login or ("" if right else "not-authorized")
         if self._parlour.behaviour is Behaviour.LOCKED_OUT:
             why = "not-authorized"

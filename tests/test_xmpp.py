@@ -56,8 +56,10 @@ def test_the_same_post_has_the_same_id_and_another_one_another(there: Parlour) -
     network = at(there.port)
     for post in (POST, POST, replace(POST, wire_key="b1/ended/contract/0")):
         network.publish(post)
-    first, again, other = there.identities
-    assert first == again != other
+    there.password = "another"
+    at(there.port, password="another").publish(POST)
+    first, again, other, later = there.identities
+    assert first == again == later != other
 
 
 def test_every_correction_names_the_first_message(there: Parlour) -> None:

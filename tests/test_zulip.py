@@ -3,6 +3,7 @@
 import html
 import json
 import re
+from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -67,6 +68,13 @@ def test_a_message_is_sent_as_the_api_wants_it(wire: Wire) -> None:
         "content": POST.text,
     }
     assert sent.request.headers["Authorization"].startswith("Basic ")
+
+
+def test_who_we_are_is_said_in_unicode(wire: Wire) -> None:
+    wire.answers(200, ROW.answer)
+    zulip(email="über@kestrel.example", api_key="ключ").publish(POST)
+    _, coded = wire.scripted[0].request.headers["Authorization"].split()
+    assert b64decode(coded).decode() == "über@kestrel.example:ключ"
 
 
 def test_a_channel_whose_name_is_a_number_is_no_id(wire: Wire) -> None:

@@ -7,7 +7,6 @@ XEP-0308 (correction), XEP-0313 (archive), XEP-0359 (ids), XEP-0393 (styling), X
 
 import asyncio
 import hashlib
-import hmac
 import logging
 import re
 import socket
@@ -213,9 +212,10 @@ class Xmpp(Network, Finds, Revises, Removes):
         return receipt.extra.get("nick", self.nickname)
 
     def _id(self, what: str) -> str:
-        """Nobody else can guess it, and so say something under it before us."""
-        key = self.password.get_secret_value().encode()
-        return hmac.new(key, f"{self.room} {what}".encode(), hashlib.sha256).hexdigest()[:32]
+        """The same after a restart, and after a change of the password. Nobody guesses it: a key
+        has the id of its broadcast in it.
+        """
+        return hashlib.sha256(f"{self.jid} {self.room} {what}".encode()).hexdigest()[:32]
 
     def _visit(self, what: Callable[["_Guest"], Awaitable[Result]], *nicks: str) -> Result:
         """What *what* gives, in the room under the first of *nicks* that is free."""
@@ -419,10 +419,9 @@ class _Guest:
             self._client.remove_handler("listening")
 
     def _is_lost(self, why: object) -> None:
-        if not self._ended.done():
-            self._ended.set_result(why if isinstance(why, OSError | EOFError) else EOFError())
+        self._ends(why if isinstance(why, OSError) else EOFError())
 
-    def _ends(self, why: DeliveryError) -> None:
+    def _ends(self, why: Exception) -> None:
         if not self._ended.done():
             self._ended.set_result(why)
 

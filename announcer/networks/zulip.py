@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import requests
 from pydantic import PrivateAttr, SecretStr, field_validator
+from requests.auth import HTTPBasicAuth
 
 from announcer import wire
 from announcer.network import (
@@ -274,8 +275,9 @@ class Zulip(Network, Finds, Revises, Removes, Shines):
         return wire.Session(self.url, total=UPLOAD)
 
     @property
-    def _auth(self) -> tuple[str, str]:
-        return self.email, self.api_key.get_secret_value()
+    def _auth(self) -> HTTPBasicAuth:
+        """In bytes: requests would write words in Latin-1, and stumble over the others."""
+        return HTTPBasicAuth(self.email.encode(), self.api_key.get_secret_value().encode())
 
     def _address(self, path: str) -> str:
         return f"{self.url}/api/v1/{path}"
