@@ -205,6 +205,7 @@ def delete_by_hand(
     limit(wire, 500)
     wire.answers(200, MESSAGE if network.name == "discord" else STATUS)
     wire.always("GET", HOOK, 200, {"guild_id": "44", "channel_id": "22"})
+    wire.always("GET", "/api/v1/statuses/7", status, body)
     wire.answers(status, body)
     stage = on_stage(network)
     stage.hear(title="Drawers")
