@@ -374,6 +374,20 @@ def test_pixelfed_waits_for_its_picture(wire: Wire, status: int, error: type[Exc
     assert wire.asked("/api/v1/statuses") == []
 
 
+@pytest.mark.parametrize(
+    ("look", "error"), [((404, {}), Gone), ((200, {"id": "7"}), Refused)], ids=["gone", "there"]
+)
+def test_e19_pixelfeds_403_of_a_deleted_post_closes_nothing(
+    wire: Wire, look: tuple[int, Any], error: type[Exception]
+) -> None:
+    mine = account(wire, PIXELFED)
+    wire.answers(403, {"error": "This action is unauthorized."})
+    wire.answers(*look)
+    with pytest.raises(error) as problem:
+        mine.revise(Receipt("7"), POST)
+    assert not getattr(problem.value, "closes", False)
+
+
 def test_pixelfed_takes_an_answer_without_a_picture(wire: Wire) -> None:
     mine = account(wire, PIXELFED)
     wire.answers(200, up(PIXELFED))

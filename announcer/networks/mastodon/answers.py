@@ -19,7 +19,8 @@ def meaning(answer: requests.Response, scope: str, *, existing: bool) -> Deliver
     if status >= 400 and answer.headers.get("Idempotent-Replayed") == "true":
         # Pleroma keeps errors with their key, too: only another key gets a new answer.
         return TryLater(f"{status} {said} (an old answer, replayed)", spent=True)
-    if existing and status in (404, 410):
+    unseen = said.startswith("This action is unauthorized")  # Pixelfed's 403 of a deleted post
+    if existing and (status in (404, 410) or unseen):
         return Gone(f"{status} {said}".strip())
     if said.startswith("Empty statuses"):  # Pixelfed's 403, and no matter of rights
         return Refused(f"{status} {NEEDS_A_PICTURE}")
