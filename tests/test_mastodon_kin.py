@@ -8,7 +8,7 @@ import pytest
 
 from announcer.contract import PICTURE
 from announcer.contract.fake import Wire, read_timeout
-from announcer.network import Gone, Moment, Post, Receipt, Refused, TryLater
+from announcer.network import Gone, Moment, Post, Receipt, Refused, TryLater, Unsure
 from announcer.networks.mastodon import Mastodon
 
 HOME = "https://kin.test"
@@ -244,14 +244,15 @@ def test_check_says_what_is_special(wire: Wire, kin: Relative) -> None:
 
 
 @each
-@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize("status", [400, 422, 500])
 def test_e26_an_edit_that_became_too_long_is_shortened_and_made_later(
     wire: Wire, kin: Relative, status: int
 ) -> None:
     mine = account(wire, kin)
     lower = kin.about | {"configuration": statuses(40), "max_toot_chars": 40}
     wire.always("GET", "/api/v1/instance" if kin.old else "/api/v2/instance", 200, lower)
-    wire.answers(status, {"error": "The status is over the character limit"})
+    said = "The status is over the character limit"
+    wire.answers(status, {"message": said, "errors": {}} if status == 500 else {"error": said})
     with pytest.raises(TryLater, match="limit has shrunk"):
         mine.revise(Receipt(kin.number), POST)
     assert mine.limit() == 40
@@ -375,17 +376,56 @@ def test_pixelfed_waits_for_its_picture(wire: Wire, status: int, error: type[Exc
 
 
 @pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (403, "This action is unauthorized."),
+        (500, "This action is unauthorized."),
+        (500, "No query results for model [App\\Status] 7"),
+    ],
+)
+@pytest.mark.parametrize(
     ("look", "error"), [((404, {}), Gone), ((200, {"id": "7"}), Refused)], ids=["gone", "there"]
 )
-def test_e19_pixelfeds_403_of_a_deleted_post_closes_nothing(
-    wire: Wire, look: tuple[int, Any], error: type[Exception]
+def test_e19_what_pixelfed_says_of_a_deleted_post_closes_nothing(
+    wire: Wire, status: int, said: str, look: tuple[int, Any], error: type[Exception]
 ) -> None:
     mine = account(wire, PIXELFED)
-    wire.answers(403, {"error": "This action is unauthorized."})
+    wire.answers(status, {"error": said})
     wire.answers(*look)
     with pytest.raises(error) as problem:
         mine.revise(Receipt("7"), POST)
     assert not getattr(problem.value, "closes", False)
+
+
+TOO_LONG = "The status field must not be greater than 500 characters."
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "closes"),
+    [
+        pytest.param({"error": "Unauthenticated."}, Refused, True, id="Pixelfed: a bad token"),
+        pytest.param(
+            {"message": TOO_LONG, "errors": {"status": [TOO_LONG]}},
+            Refused,
+            False,
+            id="Pixelfed: a text that is not as it should be",
+        ),
+        pytest.param(
+            {"errors": {"detail": "Internal server error"}}, Unsure, False, id="Pleroma: it broke"
+        ),
+        pytest.param({"error": "An error occured."}, Unsure, False, id="Pixelfed: it broke"),
+    ],
+)
+def test_pixelfeds_500_may_be_a_clear_answer(
+    wire: Wire, body: dict[str, Any], error: type[Exception], closes: bool
+) -> None:
+    mine = account(wire, PIXELFED)
+    takes_pictures(wire)
+    wire.answers(500, body)
+    with pytest.raises(error) as problem:
+        mine.publish(replace(POST, picture=PICTURE))
+    assert getattr(problem.value, "closes", False) is closes
+    assert wire.scripted[-1].request.headers["Accept"] == "application/json"
 
 
 def test_pixelfed_takes_an_answer_without_a_picture(wire: Wire) -> None:

@@ -65,8 +65,8 @@ CLOCKS = timedelta(minutes=10)
 """How far the server's clock may be behind ours."""
 ABOUT_LIVES, ABOUT_PAUSE = 3600.0, 60.0
 """Seconds until the instance document is asked again, after an answer and after none."""
-TOO_LONG = ("400", "413", "422")
-"""How a server may refuse a text for its length: Mastodon and Pleroma say 422, GoToSocial 400."""
+TOO_LONG = ("400", "413", "422", "500")
+"""How a text is refused for its length: by Mastodon with 422, GoToSocial 400, Pixelfed 500."""
 LOOK_AGAIN = 0.5
 """Seconds between looks at a picture that the server still works on."""
 PINS = "write:accounts"
@@ -287,11 +287,16 @@ class Mastodon(Network, Finds, Revises, Removes, Shines):
 
     @cached_property
     def _session(self) -> wire.Session:
-        return wire.Session(self.api_base_url)
+        return self._speaking_json(wire.Session(self.api_base_url))
 
     @cached_property
     def _uploads(self) -> wire.Session:
-        return wire.Session(self.api_base_url, total=UPLOAD)
+        return self._speaking_json(wire.Session(self.api_base_url, total=UPLOAD))
+
+    def _speaking_json(self, session: wire.Session) -> wire.Session:
+        """Else Pixelfed answers a bad token, or a text that is too long, with a redirect."""
+        session.headers["Accept"] = "application/json"
+        return session
 
     def _ask(
         self,

@@ -9,19 +9,28 @@ from announcer.network import DeliveryError, Gone, Receipt, Refused, TryLater, U
 
 NEEDS_A_PICTURE = "this server takes no post without a picture, and there is none: see OWNCAST_URL"
 
+_UNSEEN = ("This action is unauthorized", "No query results for model")
+"""What Pixelfed says of a post that is not there; its status for that, and for nearly all, is 500
+(Exceptions/Handler.php).
+"""
+
 
 def meaning(answer: requests.Response, scope: str, *, existing: bool) -> DeliveryError:
     """The error that *answer* stands for, although it may look like a success."""
     status = answer.status_code
     if status < 300:
         return Unsure(f"{status}, but no answer that can be read")
-    said = wire.plain(wire.error_json(answer).get("error") or "")
+    told = wire.error_json(answer)
+    said = wire.plain(told.get("error") or told.get("message") or "")
     if status >= 400 and answer.headers.get("Idempotent-Replayed") == "true":
         # Pleroma keeps errors with their key, too: only another key gets a new answer.
         return TryLater(f"{status} {said} (an old answer, replayed)", spent=True)
-    unseen = said.startswith("This action is unauthorized")  # Pixelfed's 403 of a deleted post
-    if existing and (status in (404, 410) or unseen):
+    if existing and (status in (404, 410) or said.startswith(_UNSEEN)):
         return Gone(f"{status} {said}".strip())
+    if said.startswith("Unauthenticated"):  # Pixelfed's 500
+        return Refused(f"{status} {said}", closes=True)
+    if status == 500 and {"message", "errors"} <= set(told):  # Pixelfed, before it does anything
+        return Refused(f"{status} {said}")
     if said.startswith("Empty statuses"):  # Pixelfed's 403, and no matter of rights
         return Refused(f"{status} {NEEDS_A_PICTURE}")
     if said.startswith("Duplicate idempotency key"):  # Pixelfed's 400: it has seen it, no more
