@@ -151,6 +151,78 @@ class Slack(Teamchat):
         return {"ok": True, "messages": page, "has_more": more, "response_metadata": cursor}
 
 
+class Mattermost(Teamchat):
+    """One server with one channel. A post that a member deleted is still listed, as deleted."""
+
+    posts_to = "/api/v4/posts"
+    channel = "4xp9fdt77pncbef59f4k1qe83o"
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self.deleted: dict[str, Told] = {}
+        self.files: dict[str, bytes] = {}
+        self._pending: dict[str, tuple[float, str]] = {}
+        super().__init__(clock=clock)
+
+    def text_of(self, message: Told) -> str:
+        return str(message["message"])
+
+    def stranger_says(self, text: str) -> str:
+        return self._put({"message": text, "props": {}}, "u2")
+
+    def _put(self, post: Told, user: str) -> str:
+        found = f"p{len(self.shown) + len(self.deleted)}"
+        now = self.clock() * 1000
+        self.shown[found] = {**post, "id": found, "user_id": user, "update_at": now}
+        return found
+
+    def answer(self, method: str, path: str, sent: Told) -> tuple[int, Told]:
+        match [method, *path.removeprefix("/api/v4/").split("/")]:
+            case ["POST", "posts"]:
+                return self._post(sent)
+            case ["GET", "users", "me"]:
+                return 200, {"id": "u1", "username": "announcer"}
+            case ["GET", "channels", self.channel, "members", "me"]:
+                return 200, {"user_id": "u1"}
+            case ["GET", "channels", self.channel, "posts"]:
+                every = {**self.shown, **self.deleted}
+                since = float(sent["since"])
+                return 200, {"posts": {k: v for k, v in every.items() if v["update_at"] > since}}
+            case ["GET", "config", "client"]:
+                return 200, {"MaxPostSize": "4000"}
+            case ["POST", "files"]:
+                self.files[f"f{len(self.files)}"] = sent["files"]
+                return 201, {"file_infos": [{"id": f"f{len(self.files) - 1}"}]}
+            case [_, "posts", found, *what]:
+                return self._change(method, found, "".join(what), sent)
+        return 404, {"id": "api.context.404.app_error", "message": "no such page"}
+
+    def _post(self, sent: Told) -> tuple[int, Told]:
+        at, found = self._pending.get(sent["pending_post_id"], (0.0, ""))
+        if self.clock() - at > 30:
+            found = self._put(sent, "u1")
+            self._pending[sent["pending_post_id"]] = (self.clock(), found)
+        return 201, self.shown[found]
+
+    def _change(self, method: str, found: str, what: str, sent: Told) -> tuple[int, Told]:
+        if found not in self.shown:
+            if what:
+                return 403, {"id": "api.context.permissions.app_error", "message": "You may not"}
+            return 404, {"id": "app.post.get.app_error", "message": "Unable to get the post"}
+        match (method, what):
+            case ("GET", ""):
+                return 200, self.shown[found]
+            case ("PUT", "patch"):
+                self.shown[found] |= sent
+                return 200, self.shown[found]
+            case ("DELETE", ""):
+                self.deleted[found] = self.shown.pop(found)
+            case ("POST", "pin"):
+                self.pinned.add(found)
+            case ("POST", "unpin"):
+                self.pinned.discard(found)
+        return 200, {"status": "OK"}
+
+
 def _fields(body: bytes, kind: str | None) -> Told:
     """Of JSON, or of a form with a file, of which the bytes stand for themselves."""
     if not body:
