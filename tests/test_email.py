@@ -269,6 +269,7 @@ def test_e28_only_who_was_not_told_is_tried_again(box: Postbox) -> None:
     with pytest.raises(TryLater) as later:
         network.publish(LIVE)
     assert box.recipients == [ANNA, CLEO, EMIL]
+    assert later.value.wait == timedelta(minutes=1)
     assert str(later.value) == (
         "3 of 5 have it; d…@audience.example: 451 4.7.1 <d…@audience.example> greylisted; "
         "b…@audience.example: 550 5.1.1 <b…@audience.example>: no such user"

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from email.header import Header
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -48,6 +49,10 @@ PATIENCE = 3
 """A server may look long at a mail before it says that it has it: times the usual limits."""
 ENOUGH = 60.0
 """Seconds after which no mail is begun: the next try goes on with those who wait."""
+GREYLISTED = timedelta(minutes=1)
+"""Who says later of one recipient mostly wants to see that we come back, and not before a minute is
+over (RFC 6647); to ask sooner only makes the destination look broken.
+"""
 PAGES = 8
 """Posts of which it is known who has them: far more than are ever under way."""
 SUBJECT = 120
@@ -385,7 +390,7 @@ class _Server:
         """Why it takes no mail for *to*, if it does not. Raises if it takes none from us."""
         self.hears_from()
         code, said = self._smtp.rcpt(to)
-        return None if code in (250, 251) else _meaning(code, said)
+        return None if code in (250, 251) else _meaning(code, said, wait=GREYLISTED)
 
     def gives(self, letter: bytes) -> DeliveryError | None:
         """Why it did not take *letter*, for whom it was offered. Raises if nobody can tell."""
@@ -527,10 +532,12 @@ def _understood() -> Iterator[None]:
         raise Refused("the server offers no STARTTLS at this port: is it 465?") from None
 
 
-def _meaning(code: int, said: bytes | str, *, closes: bool = False) -> DeliveryError:
+def _meaning(
+    code: int, said: bytes | str, *, closes: bool = False, wait: timedelta = timedelta()
+) -> DeliveryError:
     """4yz is later, 5yz is never (RFC 5321, 4.2.1)."""
     reason = f"{code} {wire.plain(_masked(_bytes(said).decode('utf-8', 'replace')))}".strip()
-    return Refused(reason, closes=closes) if code >= 500 else TryLater(reason)
+    return Refused(reason, closes=closes) if code >= 500 else TryLater(reason, wait)
 
 
 def _bytes(said: bytes | str) -> bytes:
