@@ -245,6 +245,25 @@ def test_f04_f07_no_title_is_a_header_or_markup(mood: Moment, title: str, name: 
     assert set(seen.links) <= {"https://live.example.org"}
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "🔴 ¡ is live: 👨‍👩‍👧‍👦 🇩🇪 ｅ́ é",
+        "The stream was live: 👨‍👩‍👧‍👦 🇩🇪 ｅ́ é",
+        "Küche, Öl und Äpfel: " + "Übung macht den Meister " * 4,
+    ],
+)
+def test_a_subject_of_many_words_arrives_with_all_its_spaces(box: Postbox, line: str) -> None:
+    """CPython's own folding loses the one before the flag."""
+    at(box, from_="Köstrel Wörkshop mit Äpfeln und Öl <live@kestrel.example>").publish(
+        replace(LIVE, text=line)
+    )
+    [(_, mail)] = box.mails
+    assert mail["Subject"] == line.strip()
+    assert mail["From"].addresses[0].display_name == "Köstrel Wörkshop mit Äpfeln und Öl"
+    assert max(map(len, box.raw[0].partition(b"\r\n\r\n")[0].split(b"\r\n"))) <= 78
+
+
 def test_what_looks_like_an_encoded_word_stays_what_it_is(box: Postbox) -> None:
     at(box).publish(replace(LIVE, text="live: =?utf-8?q?evil=0A?="))
     assert box.mails[0][1]["Subject"].replace("\u200b", "") == "live: =?utf-8?q?evil=0A?="

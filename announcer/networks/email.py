@@ -443,15 +443,20 @@ class _Policy(EmailPolicy):
     _WHOLE = frozenset({"message-id", "in-reply-to", "references", "list-unsubscribe"})
 
     def fold_binary(self, name: str, value: Any) -> bytes:
-        match name.lower():
-            case "subject":
-                value = value if value.isascii() else Header(value, "utf-8", header_name=name)
-            case "from":
-                value = formataddr((value.addresses[0].display_name, value.addresses[0].addr_spec))
-            case one if one not in self._WHOLE:
-                return super().fold_binary(name, value)
-        said = value.encode(linesep=self.linesep) if isinstance(value, Header) else value
+        said = str(value)
+        if name == "From":
+            [sender] = value.addresses
+            named, address = sender.display_name, sender.addr_spec
+            words = f"{self._encoded(name, named)}{self.linesep} <{address}>"
+            said = formataddr((named, address)) if named.isascii() else words
+        elif name == "Subject":
+            said = said if said.isascii() else self._encoded(name, said)
+        elif name.lower() not in self._WHOLE:
+            return super().fold_binary(name, value)
         return f"{name}: {said}{self.linesep}".encode("ascii")
+
+    def _encoded(self, name: str, words: str) -> str:
+        return Header(words, "utf-8", header_name=name).encode(linesep=self.linesep)
 
 
 class _Book:
