@@ -23,8 +23,9 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import ReadTimeoutError
 
 from announcer import crashpoints
-from announcer.connection import PlainPool, TlsPool, TurnOver, limited, progress, turn_is_over
+from announcer.connection import PlainPool, TlsPool, TurnOver, limited, progress
 from announcer.connection import not_after as not_after
+from announcer.connection import turn_is_over as turn_is_over
 from announcer.line import Line as Line
 from announcer.line import line
 from announcer.line import tls as tls
