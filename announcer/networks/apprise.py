@@ -220,7 +220,6 @@ def _service(address: str) -> NotifyBase | None:
     if service is None:
         return None
     service.retry, service.optional, service.redirects = 0, False, False
-    service.tags = set()  # nobody is told only when another one fails
     service.socket_connect_timeout, service.socket_read_timeout = wire.CONNECT, wire.READ
     return service
 
@@ -237,7 +236,6 @@ def _asset() -> AppriseAsset:
         pem_autogen=False,
         interpret_emojis=False,
         allow_templates=False,
-        service_timeout=wire.TOTAL,
     )
 
 
