@@ -322,7 +322,8 @@ class _Outcome:
         others = len(self.open) + len(self.missed)
         worst = ", ".join(f"{reason} ({times})" for reason, times in self.reasons.most_common(3))
         gone = f", {self.gone} gone" if self.gone else ""
-        return gone + (f", {others} not: {worst or 'they wait'}" if others else "")
+        why = worst or ("they wait" if self.open else "tried often enough")
+        return gone + (f", {others} not: {why}" if others else "")
 
     def settle(
         self, heard: Iterable[tuple[Subscriber, _Answer]], them: Subscribers, message: Message

@@ -9,11 +9,12 @@ import json
 import time
 from collections.abc import Mapping
 from math import ceil
+from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import structlog
-from flask import Blueprint, Response, abort, current_app, render_template, request
+from flask import Blueprint, Response, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
 from announcer.network import Welcomes
@@ -36,7 +37,11 @@ PAGE = {
     "form-action 'none'; frame-ancestors 'none'; base-uri 'none'",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=()",
 }
-WORKER = {"Content-Security-Policy": "default-src 'none'; connect-src 'self'"}
+WORKER = Path(__file__).parent / "static/push-worker.js"
+OF_WORKER = {
+    "Content-Security-Policy": "default-src 'none'; connect-src 'self'",
+    "Cache-Control": "no-cache",
+}
 
 
 def blueprint(parts: Parts) -> Blueprint:
@@ -62,10 +67,7 @@ def blueprint(parts: Parts) -> Blueprint:
     def worker() -> ResponseReturnValue:
         if not _accounts(parts):
             abort(404)
-        answer = current_app.send_static_file("push-worker.js")
-        answer.headers.update(WORKER)
-        answer.headers["Cache-Control"] = "no-cache"
-        return answer
+        return Response(WORKER.read_bytes(), headers=OF_WORKER, mimetype="text/javascript")
 
     @push.get("/push/<name>/app.webmanifest")
     def manifest(name: str) -> ResponseReturnValue:
@@ -89,7 +91,9 @@ def blueprint(parts: Parts) -> Blueprint:
         except ValueError:
             return _say("this is no subscription that can be used", 400)
         if not taken:
-            seldom.warn("full", SELDOM, destination=name, reason="there is no room for more")
+            destination, _ = _accounts(parts)[name]
+            reason = "there is no room for more subscribers"
+            seldom.warn(destination, SELDOM, destination=destination, reason=reason)
             return _say("there is no room for one more", 503)
         return "", 204
 
