@@ -366,7 +366,7 @@ def test_behind_a_proxy_and_in_a_folder_it_is_the_same(
         viewer.leaves()
 
 
-def test_a12_a_crash_among_the_pushes_reaches_the_others_and_nobody_twice(
+def test_e28_a_crash_among_the_pushes_reaches_the_others_and_nobody_twice(
     tmp_path: Path, settings: dict[str, str], push_service: PushService
 ) -> None:
     """Its third outcome is stored, and then it is killed."""

@@ -429,9 +429,7 @@ WORDS = Templates(None)
 
 
 @given(st.text(max_size=3000), st.text(max_size=300), st.sampled_from([Moment.LIVE, Moment.ENDED]))
-def test_f02_every_title_fits_into_a_push_and_pings_nobody(
-    title: str, name: str, mood: Moment
-) -> None:
+def test_every_title_fits_into_a_push(title: str, name: str, mood: Moment) -> None:
     facts = Facts(
         channel="default",
         name=name or "Kestrel",
