@@ -75,8 +75,8 @@ class Webhook(Network, Revises):
         }
 
     Its type is `stream.live`, `stream.retitled`, `stream.ended` or `stream.resumed` (it ended, and
-    is back); `announcer.test` is a post that is only a test, `announcer.alert` tells the operator of
-    trouble and has only the `text`. Ignore types that you do not know. Where no answer came the
+    is back); `announcer.test` is a post that is only a test, `announcer.alert` tells the operator
+    of trouble and has only the `text`. Ignore types that you do not know. Where no answer came the
     same event comes again, with the same `webhook-id` and the same body: do nothing the second
     time. Any status from 200 to 299 says that you have it, 410 that you want no more.
     """
