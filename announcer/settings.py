@@ -279,7 +279,7 @@ def _alike(one: str, other: str) -> bool:
 
 def variable_name(prefix: str, field: str) -> str:
     """`MASTODON` and `access_token` make `MASTODON_ACCESS_TOKEN`; `MASTODON__MUSIC` doubles it."""
-    return f"{prefix}{'__' if '__' in prefix else '_'}{field.upper()}"
+    return f"{prefix}{'__' if '__' in prefix else '_'}{field.rstrip('_').upper()}"
 
 
 def is_secret(info: FieldInfo) -> bool:

@@ -18,8 +18,8 @@ class Safety(NamedTuple):
 SAFETIES = (
     Safety(
         "the idempotency key",
-        "announcer/networks/mastodon.py",
-        "                    idempotency_key=self._idempotency_key(post, media),\n",
+        "announcer/networks/mastodon/__init__.py",
+        '            headers={"Idempotency-Key": self._idempotency_key(post, media)},\n',
         "",
         "an_idempotency_key_belongs_to_one_account_and_one_try",
     ),
