@@ -158,7 +158,7 @@ SAFETIES = (
     ),
     Safety(
         "allowed_mentions",
-        "announcer/networks/discord.py",
+        "announcer/networks/discord/message.py",
         '        "allowed_mentions": {"parse": []},\n',
         "",
         "an_edit_pings_nobody",
@@ -172,8 +172,8 @@ SAFETIES = (
     ),
     Safety(
         "the escape of a dialect",
-        "announcer/networks/discord.py",
-        "        return _escape(text)\n",
+        "announcer/networks/discord/channel.py",
+        "        return escape(text)\n",
         "        return text\n",
         "a_title_is_plain_text",
     ),

@@ -49,6 +49,7 @@ FLOORS = (
     {"secretfile"},
 )
 """From the top down. A module imports only from floors below its own."""
+NETWORKS = "announcer.networks"
 PURE = ("events", "policy", "sightings", "quiet", "badges", "chat", "network")
 HARMLESS = {
     *("abc", "collections", "dataclasses", "datetime", "enum", "functools", "hashlib", "itertools"),
@@ -149,7 +150,10 @@ def test_a_pure_module_opens_and_prints_nothing(module: str) -> None:
     "file", [file for file in files("networks") if file.stem != "__init__"], ids=lambda f: f.stem
 )
 def test_a_network_knows_nothing_of_us_but_the_contract_and_the_door(file: Path) -> None:
-    assert ours(file) <= {"network", "settings", "wire"}
+    of_its_own = {"networks"} if file.parent.name in places() else set()
+    assert ours(file) <= {"network", "settings", "wire"} | of_its_own
+    others = {name.split(".")[2] for name in imported(file) if name.startswith(f"{NETWORKS}.")}
+    assert others <= {file.parent.name}
 
 
 @pytest.mark.parametrize(
