@@ -1,7 +1,9 @@
 """Discord, as the contract's suite meets it."""
 
 from announcer.contract import SECRET, Answer, Receipt, Row
-from announcer.networks.discord import Discord
+from announcer.networks.discord import Discord, DiscordBot
+
+CHANNEL = "165511591545143297"
 
 ROWS = [
     Row(
@@ -14,5 +16,18 @@ ROWS = [
         ),
         throttled=Answer(429, {"message": "slow down", "retry_after": 42.0, "global": False}),
         gone=Answer(404, {"message": "Unknown Message", "code": 10008}),
-    )
+    ),
+    Row(
+        DiscordBot,
+        {"bot_token": SECRET, "channel_id": CHANNEL},
+        answer={"id": "33", "channel_id": CHANNEL},
+        receipt=Receipt(
+            "33", f"https://discord.com/channels/44/{CHANNEL}/33", {"channel": CHANNEL}
+        ),
+        prepare=lambda wire: wire.always(
+            "GET", f"/channels/{CHANNEL}", 200, {"guild_id": "44", "type": 0}
+        ),
+        throttled=Answer(429, {"message": "slow down", "retry_after": 42.0, "global": True}),
+        gone=Answer(404, {"message": "Unknown Message", "code": 10008}),
+    ),
 ]

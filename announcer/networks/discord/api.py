@@ -3,13 +3,15 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 import requests
 
 from announcer import wire
-from announcer.network import DeliveryError, Picture, Refused, TryLater
+from announcer.network import DeliveryError, Picture, Refused, TryLater, Unsure
 
 AGENT = "DiscordBot (https://owncast.online, 0.1)"
 """Discord turns other forms away."""
@@ -110,3 +112,49 @@ def _asked_wait(said: Mapping[str, Any]) -> timedelta:
     if not isinstance(seconds, int | float) or not seconds > 0:  # NaN is not, either
         return timedelta()
     return timedelta(seconds=min(seconds, wire.LONGEST_WAIT.total_seconds()))
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Asks as the bot that has the *token*, at the address *base*."""
+
+    base: str
+    token: str = field(repr=False)
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        picture: Picture | None = None,
+        *,
+        total: float | None = None,
+    ) -> requests.Response:
+        address = f"{self.base}{VERSION}{path}"
+        return ask(method, address, body, picture, token=self.token, total=total)
+
+    def do(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> None:
+        succeed(self.ask(method, path, body))
+
+    def get(self, path: str) -> dict[str, Any]:
+        return wire.json_of(succeed(self.ask("GET", path)))
+
+    def list(self, path: str) -> list[dict[str, Any]]:
+        answer = succeed(self.ask("GET", path))
+        with suppress(ValueError, RecursionError):
+            found = json.loads(answer.content)
+            if isinstance(found, list):
+                return [one for one in found if isinstance(one, dict)]
+        raise Unsure(f"{answer.status_code}, but no list in it")
+
+    def me(self) -> dict[str, Any]:
+        me = self.get("/users/@me")
+        if not isinstance(me.get("id"), str):
+            raise Unsure("200, but without who we are")
+        return me
+
+
+def succeed(answer: requests.Response) -> requests.Response:
+    if answer.status_code >= 300:
+        raise meaning(answer)
+    return answer
