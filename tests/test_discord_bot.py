@@ -592,6 +592,42 @@ def test_a_pin_comes_and_goes_with_the_stream(guild: Guild) -> None:
     network.dim(live, CARD)
 
 
+@pytest.mark.parametrize("mark", ["event", "pin"])
+@pytest.mark.parametrize(
+    ("status", "error"), [(403, Refused), (429, TryLater), (500, Unsure), (503, TryLater)]
+)
+def test_a_mark_that_could_not_be_set_or_cleared_is_not_called_done(
+    wire: Wire, mark: str, status: int, error: type[DeliveryError]
+) -> None:
+    running = {"id": "7", "creator_id": BOT, "status": 2}
+    place = {"entity_metadata": {"location": CARD.url}}
+    wire.always("GET", "/scheduled-events", 200, [{**running, **place}])
+    wire.answers(status, {"message": "no"}, times=2)
+    network = bot(**{mark: "on"})
+    with pytest.raises(error):
+        network.shine(RECEIPT, CARD, AT, again=False)
+    with pytest.raises(error):
+        network.dim(RECEIPT, CARD)
+
+
+def test_a_mark_that_is_gone_is_cleared(wire: Wire) -> None:
+    running = {"id": "7", "creator_id": BOT, "status": 2}
+    place = {"entity_metadata": {"location": CARD.url}}
+    wire.always("GET", "/scheduled-events", 200, [{**running, **place}])
+    wire.answers(404, {"code": 10070, "message": "Unknown Guild Scheduled Event"})
+    bot(event="on").dim(RECEIPT, CARD)
+    wire.answers(404, {"code": 10008, "message": "Unknown Message"})
+    bot(pin="on").dim(RECEIPT, CARD)
+
+
+@pytest.mark.parametrize("answer", [Answer(500), Answer(200, {}), Answer(200, "[")])
+def test_an_event_is_not_made_where_nobody_can_look_for_it(wire: Wire, answer: Answer) -> None:
+    wire.always("GET", "/scheduled-events", answer.status, answer.body)
+    with pytest.raises(TryLater):
+        bot(event="on").shine(RECEIPT, CARD, AT, again=False)
+    assert not wire.scripted
+
+
 def test_a_mark_is_one_or_the_other() -> None:
     assert not bot().wants_badge
     with pytest.raises(ValidationError, match="can not be on while DISCORD_PIN is"):
@@ -747,6 +783,7 @@ def test_an_account_is_a_bot_or_a_webhook_by_what_is_set() -> None:
     [
         ({**BOTH, **HOOK}, "DISCORD_...: Discord bot and Discord are both set: keep one"),
         ({**HOOK, "DISCORD_EVENT": "on"}, "are both set: keep one"),
+        ({"DISCORD_MENTION": "here"}, "DISCORD_WEBHOOK_URL is missing"),
         ({"DISCORD_EVENT": "on"}, "DISCORD_BOT_TOKEN is missing"),
         ({"DISCORD_BOT_TOKEN": TOKEN}, "DISCORD_CHANNEL_ID is missing"),
         ({**BOTH, "DISCORD_CHANNEL_ID": "#live"}, "DISCORD_CHANNEL_ID must be the id"),

@@ -42,7 +42,6 @@ class Discord(Channel):
 
     title = "Discord"
     repeat = Repeat.DOUBLES
-    switched_on_by = ("webhook_url",)
 
     webhook_url: SecretUrl = setting("The webhook's URL; it is the password, too.")
 
