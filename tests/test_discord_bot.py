@@ -781,7 +781,7 @@ def test_an_account_is_a_bot_or_a_webhook_by_what_is_set() -> None:
 @pytest.mark.parametrize(
     ("variables", "problem"),
     [
-        ({**BOTH, **HOOK}, "DISCORD_...: Discord bot and Discord are both set: keep one"),
+        ({**BOTH, **HOOK}, "DISCORD_...: Discord and Discord bot are both set: keep one"),
         ({**HOOK, "DISCORD_EVENT": "on"}, "are both set: keep one"),
         ({"DISCORD_MENTION": "here"}, "DISCORD_WEBHOOK_URL is missing"),
         ({"DISCORD_EVENT": "on"}, "DISCORD_BOT_TOKEN is missing"),

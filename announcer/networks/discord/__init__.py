@@ -14,5 +14,7 @@ channel, guild, guild-scheduled-event).mdx, developers/topics (opcodes-and-statu
 permissions, rate-limits).mdx.
 """
 
+from announcer.networks.discord.webhook import Discord as Discord  # isort: split
+
+# The simpler way in comes first, in docs and questions as here.
 from announcer.networks.discord.bot import DiscordBot as DiscordBot
-from announcer.networks.discord.webhook import Discord as Discord

@@ -35,7 +35,7 @@ from announcer.settings import BaseUrl, setting
 NONCE = 25
 """Characters of it that Discord takes."""
 NONCE_LIVES = timedelta(minutes=2)
-"""Discord folds a repeat for "the past few minutes"."""
+"""Discord folds a repeat for "the past few minutes", which is all that it says."""
 CLOCKS = timedelta(minutes=10)
 """How far Discord's clock may be behind ours."""
 ANNOUNCEMENTS, THREADS = 5, (10, 11, 12)
@@ -156,7 +156,8 @@ class DiscordBot(Channel, Finds, Shines):
 
     def _body(self, post: Post, picture: Picture | None) -> dict[str, Any]:
         body = self._new(post, picture)
-        # In the form of a nonce it is the same on every try; a new edition is another message.
+        # The same on every try. A new edition has another one, or what was taken away would be
+        # the answer.
         body["nonce"] = hashlib.sha256(post.wire_key.encode()).hexdigest()[:NONCE]
         body["enforce_nonce"] = True
         if post.reply_to and post.reply_to.extra.get("channel") == self.channel_id:
