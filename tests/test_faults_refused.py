@@ -72,10 +72,10 @@ def test_e15_after_an_error_of_the_server_its_class_decides(
     for _ in range(3):
         later(stage, minutes=1)
     if network.repeat is Repeat.DOUBLES:
-        assert stage.told(row.network.name)[0] == "unsure"
+        assert stage.told(row.name)[0] == "unsure"
         assert len(wire.scripted) == 1, "a second post would be a second one"
         return
-    assert stage.told(row.network.name) == ("settled", "")
+    assert stage.told(row.name) == ("settled", "")
     first, second = wire.scripted
     assert (key_of(first), first.body) == (key_of(second), second.body)
 
@@ -91,7 +91,7 @@ def test_e15_a_server_that_says_it_is_busy_is_asked_again(
     stage.hear()
     stage.run()
     later(stage, seconds=1)
-    assert stage.told(row.network.name) == ("settled", "")
+    assert stage.told(row.name) == ("settled", "")
     assert len(wire.scripted) == 2
 
 
@@ -109,7 +109,7 @@ def test_e17_a_right_that_is_missing_is_told_and_asked_for_once(
     stage.hear()
     stage.run()
     later(stage, minutes=5)
-    state, reason = stage.told(row.network.name)
+    state, reason = stage.told(row.name)
     assert state == "failed"
     assert "right to post" in reason
     assert len(wire.scripted) == 1

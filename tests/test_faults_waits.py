@@ -110,7 +110,7 @@ def test_e13_a_wait_past_the_deadline_is_told_at_once_and_nothing_more_is_sent(
     stage = on_stage(row.make())
     stage.hear()
     stage.run()
-    state, reason = stage.told(row.network.name)
+    state, reason = stage.told(row.name)
     assert state == "failed"
     assert reason.startswith("too late to try again: 429")
     stage.passes(days=2)
@@ -129,10 +129,10 @@ def test_e13_a_wait_that_is_none_is_our_own_backoff(
     stage = on_stage(row.make())
     stage.hear()
     stage.run()
-    assert stage.post(row.network.name).entry.next_at == stage.now + SECOND
+    assert stage.post(row.name).entry.next_at == stage.now + SECOND
     stage.passes(seconds=1)
     stage.run()
-    assert stage.told(row.network.name) == ("settled", "")
+    assert stage.told(row.name) == ("settled", "")
 
 
 # E31
