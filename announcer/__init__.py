@@ -36,7 +36,8 @@ so. Read the modules in this order, and you have seen all of it:
     tally              how often each thing happened since the start
     housekeeping       throws away what is old
     lateness           what of it was told late, and why, for history
-    web                webhook, pages, health; `web.server` is gunicorn with the right settings
+    web                webhook, pages, health, `web.push` for viewers; `web.server` is gunicorn with
+                       the right settings
     scheduler          the clock: wakes delivery when something is due
     logs               one line for each thing that happened, and no secret in it
     wiring             the one place where parts are chosen and put together

@@ -22,9 +22,9 @@ from announcer.delivery import Delivery
 from announcer.housekeeping import Housekeeping
 from announcer.intake import Intake
 from announcer.logs import Redactor
-from announcer.network import Network
+from announcer.network import Network, Welcomes
 from announcer.networks import NotInstalledError
-from announcer.outbox import DestinationMemory, Outbox, StorageError
+from announcer.outbox import DestinationMemory, DestinationSubscribers, Outbox, StorageError
 from announcer.patrol import Patrol
 from announcer.pictures import Pictures
 from announcer.policy import Rules
@@ -355,6 +355,8 @@ def _check_alerts(
             env.problems.append(
                 f"ANNOUNCER_ALERTS must not name {name}: your viewers read its chat"
             )
+        elif isinstance(destinations[name], Welcomes):
+            env.problems.append(f"ANNOUNCER_ALERTS must not name {name}: anybody may subscribe")
 
 
 @dataclass(frozen=True)
@@ -410,12 +412,19 @@ def open_outbox(settings: Settings) -> Outbox:
     return Outbox(engine)
 
 
+def give_place(network: Network, box: Outbox, destination: str) -> None:
+    """Where it keeps what must outlive a restart."""
+    network.remember_in(DestinationMemory(box, destination))
+    if isinstance(network, Welcomes):
+        network.keep_subscribers_in(DestinationSubscribers(box, destination))
+
+
 def assemble(settings: Settings) -> Parts:
     """Every part of the service. Raises StorageError, SchemaTooNew."""
     wire.Session.proxy = settings.service.proxy
     box = open_outbox(settings)
     for name, network in settings.destinations.items():
-        network.remember_in(DestinationMemory(box, name))
+        give_place(network, box, name)
     channels = {
         name: Channel(name, server.url, Watch(server.url), Pictures(server.url))
         if server.url
@@ -438,7 +447,7 @@ def assemble(settings: Settings) -> Parts:
 
     def take(contents: Mapping[str, str]) -> None:
         for name in settings.renew(contents):
-            settings.destinations[name].remember_in(DestinationMemory(box, name))
+            give_place(settings.destinations[name], box, name)
 
     def then() -> None:
         delivery.reopen_changed()

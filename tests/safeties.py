@@ -18,8 +18,8 @@ class Safety(NamedTuple):
 SAFETIES = (
     Safety(
         "the idempotency key",
-        "announcer/networks/mastodon.py",
-        "                    idempotency_key=self._idempotency_key(post, media),\n",
+        "announcer/networks/mastodon/__init__.py",
+        '            headers={"Idempotency-Key": self._idempotency_key(post, media)},\n',
         "",
         "an_idempotency_key_belongs_to_one_account_and_one_try",
     ),
@@ -201,7 +201,7 @@ SAFETIES = (
     Safety(
         "our own connections, also to a proxy",
         "announcer/wire.py",
-        "        manager.pool_classes_by_scheme = POOLS\n",
+        "        manager.pool_classes_by_scheme = self._pools\n",
         "",
         "through_a_proxy_the_limits_hold_and_what_left_may_be_posted",
     ),

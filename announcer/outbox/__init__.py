@@ -3,8 +3,8 @@
 SQLite or PostgreSQL, through SQLAlchemy Core. `schema` has the tables, `database` the connections,
 `postgres` what only PostgreSQL has, `files` a SQLite file as a file, `records` what a row means;
 `arrivals` is intake's side, `queue` and `claims` delivery's, `accounts` what is kept of a
-destination, `duties` what one replica does for all, `desk` the operator's side, `upkeep` what is
-forgotten.
+destination, `subscribers` who asked there to be told, `duties` what one replica does for all,
+`desk` the operator's side, `upkeep` what is forgotten.
 """
 
 from announcer.outbox.accounts import Accounts, DestinationMemory
@@ -16,6 +16,7 @@ from announcer.outbox.duties import Duties
 from announcer.outbox.files import Files, backup, file_of, inspect
 from announcer.outbox.records import Claim, Consequences, Shown, Try
 from announcer.outbox.schema import HEAD, schema
+from announcer.outbox.subscribers import DestinationSubscribers
 from announcer.outbox.upkeep import CLOCK_SET, Mark, Upkeep
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Claim",
     "Consequences",
     "DestinationMemory",
+    "DestinationSubscribers",
     "Mark",
     "Outbox",
     "Shown",

@@ -1,5 +1,6 @@
 """The operator's side of the outbox: what was posted where, or why not, and a hand to change it."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -130,6 +131,17 @@ class Desk(Database):
             return sorted(connection.scalars(statement))
 
         return self.write("announce", work)
+
+    def last_name(self, channels: Sequence[str]) -> str:
+        """What the newest broadcast of *channels* was called; empty if there was none."""
+        query = (
+            sa.select(broadcasts.c.name)
+            .where(broadcasts.c.channel.in_(channels), broadcasts.c.name != "")
+            .order_by(broadcasts.c.began.desc())
+            .limit(1)
+        )
+        with self.reading() as connection:
+            return connection.scalar(query) or ""
 
     def history(self, limit: int) -> list[tuple[Broadcast, list[Shown]]]:
         """The newest broadcasts, each with its posts and their tries."""

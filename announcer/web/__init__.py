@@ -1,8 +1,8 @@
-"""What the world may ask of us: the webhook, the pages for people, health."""
+"""What the world may ask of us: the webhook, the pages for people, health, the page for viewers."""
 
 from flask import Flask, Response
 
-from announcer.web import health, pages, webhooks
+from announcer.web import health, pages, push, webhooks
 from announcer.wiring import Parts
 
 HEADERS = {
@@ -21,6 +21,7 @@ def create_app(parts: Parts) -> Flask:
     app.register_blueprint(webhooks.blueprint(parts))
     app.register_blueprint(pages.blueprint(parts))
     app.register_blueprint(health.blueprint(parts))
+    app.register_blueprint(push.blueprint(parts))
 
     @app.after_request
     def harden(answer: Response) -> Response:
