@@ -214,7 +214,8 @@ class Environment:
 
     def resembles(self, prefix: str) -> bool:
         """Whether a variable that nobody knows yet begins almost like *prefix*."""
-        heads = {variable.partition("_")[0] for variable in set(self._variables) - self._known}
+        unknown = set(self._variables) - self._known
+        heads = {variable.partition("_")[0] for variable in unknown if "_" in variable}
         return any(_alike(prefix, head) for head in heads)
 
     def learn(self, prefix: str, model: type[BaseModel]) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -279,7 +280,7 @@ def _destinations(env: Environment) -> dict[str, Network]:
                 env.problems.append(f"{name.upper()}_...: {missing}")
             continue
         for account, prefix in _prefixes(env, name.upper()).items():
-            wanted = [kind for kind in kinds if env.mentions(prefix, _own_fields(kind))]
+            wanted = _wanted(env, prefix, kinds)
             for kind in kinds:
                 if kind not in wanted:
                     env.learn(prefix, kind)
@@ -290,6 +291,21 @@ def _destinations(env: Environment) -> dict[str, Network]:
                 if destination := env.group(prefix, kind):
                     found[name if account == DEFAULT else f"{name}.{account}"] = destination
     return found
+
+
+def _wanted(env: Environment, prefix: str, kinds: Sequence[type[Network]]) -> list[type[Network]]:
+    """Those that a variable shows to be wanted. An option that several of them have, such as whom a
+    start pings, does not tell them apart.
+    """
+    wanted = [kind for kind in kinds if env.mentions(prefix, _own_fields(kind))]
+    held = Counter(field for kind in wanted for field in kind.model_fields)
+
+    def telling(kind: type[Network]) -> tuple[str, ...]:
+        fields = kind.model_fields
+        own = _own_fields(kind)
+        return tuple(field for field in own if fields[field].is_required() or held[field] == 1)
+
+    return [kind for kind in wanted if env.mentions(prefix, telling(kind))] or wanted
 
 
 def _own_fields(network: type[Network]) -> tuple[str, ...]:

@@ -377,7 +377,7 @@ def test_a_channel_is_an_id(channel: str) -> None:
         ("Version 1.2 (new!)", "Version 1.2 (new!)"),
     ],
 )
-def test_f07_a_title_is_plain_text(title: str, escaped: str) -> None:
+def test_f07_a_title_is_plain_text_in_mattermost(title: str, escaped: str) -> None:
     assert account().escape(title) == escaped
 
 

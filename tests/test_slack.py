@@ -543,7 +543,7 @@ def test_an_account_is_a_webhook_or_a_bot() -> None:
         ("3 > 2", "3 &gt; 2"),
     ],
 )
-def test_f07_a_title_is_plain_text(title: str, escaped: str) -> None:
+def test_f07_a_title_is_plain_text_in_slack(title: str, escaped: str) -> None:
     assert webhook().escape(title) == bot().escape(title) == escaped
 
 
