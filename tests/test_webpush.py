@@ -514,7 +514,11 @@ def test_a_visitor_can_not_send_us_there(endpoint: str) -> None:
         subscription(p256dh=coded(bytes(65))),
         subscription(p256dh="A" * 101),
     ],
-    ids=repr,
+    ids=[
+        *("nothing", "no keys", "keys are none", "one key", "an endpoint that is a list"),
+        *("no auth", "a short auth", "an auth of no base64", "no p256dh", "not on the curve"),
+        *("not a point", "a long p256dh"),
+    ],
 )
 def test_what_can_not_be_encrypted_for_is_not_taken(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"\w"):
