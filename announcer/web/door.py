@@ -19,6 +19,7 @@ import structlog
 from flask import Blueprint, Response, g, make_response, render_template, request
 from flask.typing import ResponseReturnValue
 from itsdangerous import BadData, URLSafeTimedSerializer
+from pydantic import SecretStr
 
 from announcer.web.crowd import Guesses, Seldom, who
 from announcer.web.say import away, say
@@ -109,6 +110,31 @@ class Door:
         if request.method in SAFE:
             return None
         return _strange() or self._unasked()
+
+    def lets_read(self, token: SecretStr | None) -> Response | None:
+        """None for a program that may read what people may: with *token* as its bearer, or as they
+        do. It is never sent to a page for a login.
+        """
+        kind, _, given = request.headers.get("Authorization", "").partition(" ")
+        if kind.lower() == "bearer":
+            right = token.get_secret_value() if token else ""
+            same = hmac.compare_digest(given.strip().encode("utf-8", "replace"), right.encode())
+            if right and same:
+                return None
+        elif self._password() is None:
+            if _on_this_machine():
+                return None
+        elif self._session():
+            return None
+        elif kind.lower() == "basic":
+            return self._judge_header()
+        why = "wrong token" if kind.lower() == "bearer" else "no token"
+        self._seldom.warn(why, SELDOM, outcome=401, reason=f"{why} for {request.path}")
+        return _told("door.token", 401, {"WWW-Authenticate": 'Bearer realm="Announcer"'})
+
+    def _judge_header(self) -> Response | None:
+        given = request.authorization
+        return self._judge((given and given.username) or "", (given and given.password) or "")
 
     @property
     def token(self) -> str:
