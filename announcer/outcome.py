@@ -184,8 +184,7 @@ def _tell(
         log.info("destination", destination=destination, outcome="answers again")
     planned = entry.state is State.DUE and entry.reason in ("", chat.WAITING)
     well = planned or entry.state in (State.SETTLED, State.WITHDRAWN)
-    level = log.info if well else log.warning
-    level(
+    (log.info if well else log.warning)(
         "post",
         post=entry.key,
         state=entry.state.value if stored else "lost to another owner",
