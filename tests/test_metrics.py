@@ -14,8 +14,9 @@ from announcer import scheduler
 from announcer.contract.fake import Wire, refused
 from announcer.events import Event, Kind
 from announcer.network import Refused, TryLater, Unsure
+from announcer.outbox import UnderWay
 from announcer.policy import Breaker
-from tests.fakes import Fake, Findable, wait_until
+from tests.fakes import Fake, Findable, Stage, wait_until
 from tests.house import DISCORD, ONE, House, house, locked, table_gone
 from tests.running import payload
 from tests.test_pages import EVERY_SECRET, HOSTILE
@@ -286,6 +287,20 @@ def test_the_outbox_by_state_and_the_oldest_that_is_due(home: House) -> None:
     deliver(home)
     assert counted(home, name, "state") == {("unsure",): 1}
     assert shown(home, oldest) is None
+
+
+def test_either_database_can_tell(database_url: str) -> None:
+    stage = Stage(database_url, {"fake": Fake()})
+    try:
+        assert stage.box.under_way(stage.now) == UnderWay(0, 0, 0, 0, None)
+        stage.hear()
+        later = stage.now + timedelta(seconds=7)
+        assert stage.box.under_way(later) == UnderWay(1, 0, 0, 0, stage.now)
+        assert stage.box.under_way(stage.now - timedelta(seconds=7)) == UnderWay(0, 1, 0, 0, None)
+        stage.box.claim("me", later, 1)
+        assert stage.box.under_way(later) == UnderWay(0, 0, 1, 0, None)
+    finally:
+        stage.close()
 
 
 def test_a_post_whose_destination_is_left_alone_is_not_overdue(home: House) -> None:
