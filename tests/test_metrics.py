@@ -440,7 +440,7 @@ def test_it_keeps_to_the_conventions_of_prometheus(home: House) -> None:
     home.hear(payload("0.3-stream-started"))
     home.past_the_hold()
     answer = home.client.get("/metrics")
-    assert answer.headers["Content-Type"].startswith("text/plain; version=")
+    assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     assert answer.headers["Cache-Control"] == "no-store"
     families = {one.name: one for one in text_string_to_metric_families(answer.text)}
     assert {name for name in families if name.startswith("announcer_")} == NAMES
