@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from announcer import migrations, networks, outbox, wire
+from announcer import migrations, networks, outbox, tracing, wire
 from announcer.answers import Answers
 from announcer.attempt import manners_of
 from announcer.content import Channel, Composer
@@ -22,12 +22,13 @@ from announcer.delivery import Delivery
 from announcer.housekeeping import Housekeeping
 from announcer.intake import Intake
 from announcer.logs import Redactor
-from announcer.network import Network, Welcomes
+from announcer.metrics import Metrics
+from announcer.network import Moment, Network, Welcomes
 from announcer.networks import NotInstalledError
 from announcer.outbox import DestinationMemory, DestinationSubscribers, Outbox, StorageError
 from announcer.patrol import Patrol
 from announcer.pictures import Pictures
-from announcer.policy import Rules
+from announcer.policy import Rules, State
 from announcer.quiet import NEVER, Quiet
 from announcer.rollcall import RollCall
 from announcer.rotation import Rotation
@@ -43,7 +44,7 @@ from announcer.settings import (
     setting,
     variable_name,
 )
-from announcer.tally import Tally
+from announcer.tracing import OFF, Collector, Tracing
 from announcer.watch import Watch
 from announcer.wording import Templates
 
@@ -54,6 +55,10 @@ DEFAULT = "default"
 """The channel of the unnamed Owncast server."""
 LONGEST_NAME = 60
 """Letters of an account's or a channel's name: it is part of keys, and those have columns."""
+BEGUN = (State.SETTLED, State.FAILED, State.UNSURE)
+"""What announcements come to: counted from zero on, so that the first is seen."""
+FLUSH = 2.0
+"""Seconds, beyond the patience of a stop, for the last spans."""
 TOKEN = re.compile(r"[A-Za-z0-9_-]{16,}")
 """A webhook token: shorter ones can be guessed, other characters do not survive in an address."""
 
@@ -84,6 +89,11 @@ class Service(BaseModel):
         "not see, such as a second Discord webhook `discord.ops`.",
         default=(),
     )
+    metrics_token: SecretStr | None = setting(
+        "A long random word that lets a program read `/metrics`, as its bearer token. Without it "
+        "the admin password does, and without that nobody but this machine.",
+        default=None,
+    )
     overlay_token: SecretStr | None = setting(
         "A long random word. It turns on the page for OBS: `/overlay/<token>`, as a browser source "
         "over your stream, shows each post as it goes up.",
@@ -110,7 +120,7 @@ class Service(BaseModel):
     )
     log_format: Literal["console", "json"] = setting("`console` or `json`.", default="console")
 
-    @field_validator("overlay_token")
+    @field_validator("overlay_token", "metrics_token")
     @classmethod
     def _can_not_be_guessed(cls, token: SecretStr | None) -> SecretStr | None:
         if token and not TOKEN.fullmatch(token.get_secret_value()):
@@ -167,6 +177,7 @@ class Settings:
     quiet: Quiet = NEVER
     files: Mapping[str, SecretFile] = field(default_factory=dict, repr=False)
     """Those that secrets came from, by variable."""
+    traces: Collector | None = None
     again: "Callable[[Mapping[str, str]], Settings] | None" = field(
         default=None, repr=False, compare=False
     )
@@ -199,6 +210,8 @@ class Settings:
         groups = (self.service, *self.channels.values(), *self.destinations.values())
         password = urlsplit(self.service.database_url.get_secret_value()).password or ""
         found = [secret for group in groups for secret in secrets_of(group)]
+        for header in self.traces.headers.values() if self.traces else ():
+            found += [header, header.rpartition(" ")[2]]  # such as `Basic ...`
         return found + ([password, unquote(password)] if password else [])
 
     def serves(self, destination: str, channel: str) -> bool:
@@ -237,6 +250,11 @@ def read(variables: Mapping[str, str], contents: Mapping[str, str] | None = None
     destinations = _destinations(env)
     _cross_check(env, rules, channels, destinations)
     _check_alerts(env, service, destinations)
+    traces = None
+    try:
+        traces = tracing.collector(variables, env.warnings)
+    except ValueError as problem:
+        env.problems.append(str(problem))
     env.finish()
     if service is None or rules is None or quiet is None:
         raise SettingsError(env.problems)
@@ -249,6 +267,7 @@ def read(variables: Mapping[str, str], contents: Mapping[str, str] | None = None
         env.warnings,
         quiet,
         env.files,
+        traces,
         lambda contents: read(variables, contents),  # whose repr shows nothing
     )
 
@@ -391,8 +410,8 @@ class Parts:
     listener: Listener
     rollcall: RollCall
     patrols: Sequence[Patrol] = ()
-    heard: Tally = field(default_factory=Tally)
-    """Webhooks by what became of them."""
+    metrics: Metrics = field(default_factory=Metrics)
+    tracing: Tracing = OFF
 
     def start(self) -> None:
         self.outbox.enlist()
@@ -412,7 +431,9 @@ class Parts:
             patrol.stop(max(0.0, deadline - time.monotonic()))
         with suppress(StorageError):  # then the others wait for the end of its time
             self.outbox.give_back(self.delivery.owner)
-        return self.delivery.stop(max(0.0, deadline - time.monotonic()))
+        arrived = self.delivery.stop(max(0.0, deadline - time.monotonic()))
+        self.tracing.stop(FLUSH)
+        return arrived
 
 
 def composer(settings: Settings) -> Composer:
@@ -448,6 +469,10 @@ def assemble(settings: Settings) -> Parts:
         else Channel(name)
         for name, server in settings.channels.items()
     }
+    metrics = Metrics()
+    announced = [(Moment.LIVE.value, state.value) for state in BEGUN]
+    metrics.expect(destinations=settings.destinations, rests=announced)
+    traces = tracing.start(settings.traces)
     delivery = Delivery(
         box,
         settings.rules,
@@ -459,6 +484,8 @@ def assemble(settings: Settings) -> Parts:
         refresh=lambda: rotation.refresh(),
         quiet_rules=settings.quiet,
         alerted=settings.service.alerts,
+        metrics=metrics,
+        tracing=traces,
     )
     clock = Clock(delivery.run)
 
@@ -474,7 +501,16 @@ def assemble(settings: Settings) -> Parts:
     if settings.files:
         clock.add("secrets", rotation.look)
     manners = {name: manners_of(network) for name, network in settings.destinations.items()}
-    intake = Intake(box, settings.rules, settings.audience, manners, clock.wake, settings.quiet)
+    intake = Intake(
+        box,
+        settings.rules,
+        settings.audience,
+        manners,
+        clock.wake,
+        settings.quiet,
+        metrics,
+        traces,
+    )
     patrols = _patrols(settings, intake, delivery.owner)
     for patrol in patrols:
         clock.add(f"watch {patrol.channel}", patrol.look)
@@ -500,6 +536,8 @@ def assemble(settings: Settings) -> Parts:
         listener,
         rollcall,
         patrols,
+        metrics,
+        traces,
     )
 
 

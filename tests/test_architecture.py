@@ -40,12 +40,12 @@ FLOORS = (
     {"alerts"},
     {"outbox", "wording", "watch", "pictures", "networks", "chat"},
     {"facts", "quiet", "badges"},
-    {"sandbox", "sightings"},
+    {"sandbox", "sightings", "tracing"},
     {"policy", "wire"},
     {"line"},
     {"connection", "meaning"},
     {"events", "network"},
-    {"settings", "tally", "crashpoints"},
+    {"settings", "metrics", "crashpoints"},
     {"secretfile"},
 )
 """From the top down. A module imports only from floors below its own."""

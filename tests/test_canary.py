@@ -44,6 +44,9 @@ TROUBLES = (
 )
 """Each is an account of every network. `bug` is one of ours, in the adapter."""
 
+WORDS = ("ANNOUNCER_METRICS_TOKEN", "ANNOUNCER_OVERLAY_TOKEN")
+"""Secrets that may hold letters and digits only."""
+
 CLUMSY = """
 import faulthandler, signal
 from announcer import wire
@@ -160,7 +163,10 @@ class Canaries:
             "OWNCAST_URL": street.at("t404"),
             "ANNOUNCER_HOLD": "0s",
             "ANNOUNCER_LOG_LEVEL": "debug",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": street.at("t503"),
         }
+        self.markers["OTEL_EXPORTER_OTLP_HEADERS"] = marker = self._word("t503")
+        self.variables["OTEL_EXPORTER_OTLP_HEADERS"] = f"x-key={marker},x={marker}%2F%2B%3D"
 
     def _fill(
         self,
@@ -180,7 +186,7 @@ class Canaries:
                 value = given.get(field, SECRET)
                 if row and value not in (row.secret, SECRET):
                     value = value.replace(row.secret, marker)
-                elif marker != word or field.startswith("webhook_"):
+                elif marker != word or name in WORDS or field.startswith("webhook_"):
                     value = marker
                 else:  # signs that every way of encoding writes in its own way
                     value = f"{marker}/+=&%?x"
@@ -283,10 +289,20 @@ def faces(service: Service, canaries: Canaries) -> Iterator[str]:
         canaries.variables[name] for name in ("OWNCAST_WEBHOOK_TOKEN", "ANNOUNCER_ADMIN_PASSWORD")
     )
     for auth in (("admin", password), ("admin", "wrong"), None):
-        for path in ("/", "/healthz", "/readyz", "/metrics", "/nowhere", "/static/style.css"):
+        for path in (
+            *("/", "/history", "/history.json", "/login", "/healthz", "/readyz", "/metrics"),
+            *("/nowhere", "/static/announcer.css"),
+        ):
             answer = requests.get(service.url + path, auth=auth, timeout=5)
-            assert (path, answer.status_code) != ("/", 200) or auth == ("admin", password)
+            let_in = answer.status_code == 200 and answer.url == f"{service.url}{path}"
+            guarded = path in ("/", "/history", "/history.json", "/metrics")
+            assert let_in is (auth == ("admin", password)) or not guarded
             yield f"{answer.headers} {answer.text}"
+    for word in (canaries.variables["ANNOUNCER_METRICS_TOKEN"], "wrong"):
+        bearer = {"Authorization": f"Bearer {word}"}
+        answer = requests.get(f"{service.url}/metrics", headers=bearer, timeout=5)
+        assert answer.status_code == (401 if word == "wrong" else 200)
+        yield f"{answer.headers} {answer.text}"
     for body in (b"", b"{", b"[]", b"x" * 300_000, rehearsal.webhook("start", "A", "B")):
         for path in (f"/{token}", f"/{token}x", "", f"/{token}/more"):
             for kind in ("application/json", "text/plain"):

@@ -4,7 +4,7 @@ SQLite or PostgreSQL, through SQLAlchemy Core. `schema` has the tables, `databas
 `postgres` what only PostgreSQL has, `files` a SQLite file as a file, `records` what a row means;
 `arrivals` is intake's side, `queue` and `claims` delivery's, `accounts` what is kept of a
 destination, `subscribers` who asked there to be told, `duties` what one replica does for all,
-`desk` the operator's side, `upkeep` what is forgotten.
+`desk` the operator's side, `gauges` what is open, `upkeep` what is forgotten.
 """
 
 from announcer.outbox.accounts import Accounts, DestinationMemory
@@ -14,6 +14,7 @@ from announcer.outbox.database import BadAddress, StorageError, Unusable, alone,
 from announcer.outbox.desk import Desk
 from announcer.outbox.duties import Duties
 from announcer.outbox.files import Files, backup, file_of, inspect
+from announcer.outbox.gauges import Gauges, UnderWay
 from announcer.outbox.records import Claim, Consequences, Shown, Sought, Try
 from announcer.outbox.schema import HEAD, schema
 from announcer.outbox.subscribers import DestinationSubscribers
@@ -35,6 +36,7 @@ __all__ = [
     "StorageError",
     "Transaction",
     "Try",
+    "UnderWay",
     "Unusable",
     "alone",
     "backup",
@@ -45,5 +47,5 @@ __all__ = [
 ]
 
 
-class Outbox(Arrivals, Claims, Accounts, Duties, Desk, Files, Upkeep):
+class Outbox(Arrivals, Claims, Accounts, Duties, Desk, Files, Gauges, Upkeep):
     """The one door to the database. Every method is one transaction, but for `transaction`."""

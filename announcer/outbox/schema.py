@@ -107,6 +107,13 @@ posts = sa.Table(
         sqlite_where=sa.text("state = 'sending'"),
         postgresql_where=sa.text("state = 'sending'"),
     ),
+    # What the operator is to look at: counted whenever somebody asks how we are.
+    sa.Index(
+        "posts_in_doubt",
+        "destination",
+        sqlite_where=sa.text("state = 'unsure'"),
+        postgresql_where=sa.text("state = 'unsure'"),
+    ),
 )
 pictures = sa.Table(
     "pictures",

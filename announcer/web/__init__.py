@@ -3,7 +3,7 @@
 from flask import Flask, Response
 from jinja2 import StrictUndefined
 
-from announcer.web import destinations, health, history, now, overlay, push, say, webhooks
+from announcer.web import destinations, health, history, now, overlay, push, say, scrape, webhooks
 from announcer.web.door import Door
 from announcer.wiring import Parts
 
@@ -39,6 +39,7 @@ def create_app(parts: Parts) -> Flask:
     app.register_blueprint(overlay.blueprint(parts))
     app.register_blueprint(health.blueprint(parts))
     app.register_blueprint(push.blueprint(parts))
+    app.register_blueprint(scrape.blueprint(parts, door))
 
     @app.after_request
     def harden(answer: Response) -> Response:

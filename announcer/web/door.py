@@ -19,6 +19,7 @@ import structlog
 from flask import Blueprint, Response, g, make_response, render_template, request
 from flask.typing import ResponseReturnValue
 from itsdangerous import BadData, URLSafeTimedSerializer
+from pydantic import SecretStr
 
 from announcer.web.crowd import Guesses, Seldom, who
 from announcer.web.say import away, say
@@ -72,6 +73,7 @@ class Door:
             verdict = self._judge("admin", word)
             if verdict is None:
                 g.session = secrets.token_urlsafe(16)
+                log.info("page", action="login", address=_address())
                 return away(then)
             problem = "login.wait" if verdict.status_code == 429 else "login.wrong"
             answer = make_response(self._login_page(problem, then), verdict.status_code)
@@ -108,7 +110,37 @@ class Door:
             return _told("door.log_in", 401, {"WWW-Authenticate": 'Basic realm="Announcer"'})
         if request.method in SAFE:
             return None
-        return _strange() or self._unasked()
+        refusal = _strange() or self._unasked()
+        if refusal:
+            why = "a form that is too old, or of another site"
+            self._seldom.warn(why, SELDOM, outcome=403, address=_address(), reason=why)
+        return refusal
+
+    def lets_read(self, token: SecretStr | None) -> Response | None:
+        """None for a program that may read what people may: with *token* as its bearer, or as they
+        do. It is never sent to a page for a login.
+        """
+        kind, _, given = request.headers.get("Authorization", "").partition(" ")
+        if kind.lower() == "bearer":
+            right = token.get_secret_value() if token else ""
+            same = hmac.compare_digest(given.strip().encode("utf-8", "replace"), right.encode())
+            if right and same:
+                return None
+        elif self._password() is None:
+            if _on_this_machine():
+                return None
+        elif self._session():
+            return None
+        elif kind.lower() == "basic":
+            return self._judge_header()
+        why = "wrong token" if kind.lower() == "bearer" else "no token"
+        reason = f"{why} for {request.path}"
+        self._seldom.warn(why, SELDOM, outcome=401, address=_address(), reason=reason)
+        return _told("door.token", 401, {"WWW-Authenticate": 'Bearer realm="Announcer"'})
+
+    def _judge_header(self) -> Response | None:
+        given = request.authorization
+        return self._judge((given and given.username) or "", (given and given.password) or "")
 
     @property
     def token(self) -> str:
@@ -125,7 +157,7 @@ class Door:
     def _judge(self, name: str, word: str) -> Response | None:
         """None if they are right."""
         password = self._password()
-        address = who(request.remote_addr or "", request.headers.get("X-Forwarded-For", ""))
+        address = _address()
         now = time.monotonic()
         wait = self._guesses.wait(address, now)
         right = hmac.compare_digest(word.encode("utf-8", "replace"), (password or "").encode())
@@ -202,6 +234,10 @@ def _from_a_browser() -> Response | None:
     """A browser that knows the password sends it by itself, wherever the form came from."""
     known = "Origin" in request.headers or "Sec-Fetch-Site" in request.headers
     return _told("door.other_site", 403) if known else None
+
+
+def _address() -> str:
+    return who(request.remote_addr or "", request.headers.get("X-Forwarded-For", ""))
 
 
 def _told(what: str, status: int, headers: dict[str, str] | None = None) -> Response:
