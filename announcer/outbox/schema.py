@@ -4,7 +4,7 @@ SQLite gives no time zone back.
 
 import sqlalchemy as sa
 
-HEAD = "0002"
+HEAD = "0003"
 """The schema that this code needs: the newest file in `announcer/migrations/versions`."""
 
 

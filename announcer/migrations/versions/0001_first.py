@@ -91,13 +91,6 @@ def upgrade() -> None:
         sqlite_where=sa.text("state = 'sending'"),
         postgresql_where=sa.text("state = 'sending'"),
     )
-    op.create_index(
-        "posts_in_doubt",
-        "posts",
-        ["destination"],
-        sqlite_where=sa.text("state = 'unsure'"),
-        postgresql_where=sa.text("state = 'unsure'"),
-    )
     op.create_table(
         "pictures",
         sa.Column("digest", sa.String(64), primary_key=True),
