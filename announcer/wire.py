@@ -144,6 +144,8 @@ class Session(requests.Session):
                     raise TurnOver
                 answer = super().send(request, **kwargs)
                 _read(answer, self._size)
+                if not _is_kept(answer):
+                    self.close()  # the connection; the next request opens another
             except Exception as problem:  # requests', urllib3's and the socket's, of many classes
                 if isinstance(problem, requests.exceptions.InvalidURL | NotSent):
                     raise
@@ -223,6 +225,14 @@ def _read(answer: requests.Response, size: int) -> None:
     answer._content = bytes(body)
     answer._content_consumed = True  # type: ignore[attr-defined]  # as above
     answer.raw.release_conn()
+
+
+def _is_kept(answer: requests.Response) -> bool:
+    """Whether the server says that the connection stays open. One that says nothing may be about to
+    close it, as snac is: then the next post would break in the middle, and be in doubt.
+    """
+    said = answer.headers.get("Connection", "").lower()
+    return "keep-alive" in said or "Keep-Alive" in answer.headers
 
 
 def answer_to(

@@ -14,6 +14,10 @@ from tests.rogue import Authority, Serve, Server, everywhere
 from tests.rows import ROWS
 
 each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+each_row_with_words = pytest.mark.parametrize(
+    "row", [row for row in ROWS if not row.bare], ids=lambda row: row.name
+)
+"""Those whose answer says more than its status does."""
 
 
 OnStage = Callable[[Network], Stage]

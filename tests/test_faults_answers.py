@@ -16,7 +16,7 @@ from announcer import wire
 from announcer.contract import POST, Row
 from announcer.contract.fake import Answer
 from announcer.network import DeliveryError, Refused, Unsure
-from tests.impostor import StandsIn, each_row
+from tests.impostor import StandsIn, each_row, each_row_with_words
 from tests.rogue import GOOD, OK, SECRET, Serve, Server
 
 TOTAL = 1.2
@@ -123,7 +123,7 @@ CUT = [
 ]
 
 
-@each_row
+@each_row_with_words
 @pytest.mark.parametrize(("parts", "then"), CUT)
 def test_e04_an_answer_that_breaks_off_is_unclear(
     row: Row, stands_in: StandsIn, parts: list[bytes], then: str
@@ -135,7 +135,7 @@ def test_e04_an_answer_that_breaks_off_is_unclear(
 # E05, E06
 
 
-@each_row
+@each_row_with_words
 @pytest.mark.parametrize("kind", [b"Content-Type: text/html\r\n", JSON], ids=["HTML", "as JSON"])
 def test_e05_a_page_with_status_200_is_no_success(
     row: Row, stands_in: StandsIn, kind: bytes
@@ -145,13 +145,13 @@ def test_e05_a_page_with_status_200_is_no_success(
     assert str(problem).startswith("200, but no ")
 
 
-@each_row
+@each_row_with_words
 @pytest.mark.parametrize("status", ["200 OK", "201 Created", "202 Accepted", "204 No Content"])
 def test_e06_an_empty_answer_is_no_success(row: Row, stands_in: StandsIn, status: str) -> None:
     assert type(problem_of(row, stands_in(row, said(b"", status)))) is Unsure
 
 
-@each_row
+@each_row_with_words
 @pytest.mark.parametrize("odd", ["", " ", None, False, [], {}, 1.5], ids=repr)
 def test_e06_an_id_that_is_none_is_no_success(row: Row, stands_in: StandsIn, odd: object) -> None:
     body = dict.fromkeys(("id", "uri", "cid", "success"), odd) | {"data": {"id": odd}}
@@ -207,7 +207,7 @@ def test_e08_a_redirect_is_refused_with_a_hint_and_gets_nothing(
 # E30
 
 
-@each_row
+@each_row_with_words
 @pytest.mark.parametrize(
     "answer",
     [

@@ -260,10 +260,12 @@ def test_e04_e29_a_reset_through_a_plain_proxy_may_be_posted(
 
 # E32
 
+KEPT = GOOD.replace(b"\r\n", b"\r\nConnection: keep-alive\r\n", 1)
+
 
 def test_e32_a_reset_on_a_reused_connection_is_not_repeated_by_the_pool(serve: Serve) -> None:
     """The second request has arrived, and what became of it nobody knows."""
-    server = serve(GOOD, then="reset after the next request")
+    server = serve(KEPT, then="reset after the next request")
     with wire.Session(server.origin) as session:
         session.post(server.url, json={"n": 1})
         with pytest.raises(Unsure, match="broke before the answer"), wire.answered():
@@ -271,6 +273,15 @@ def test_e32_a_reset_on_a_reused_connection_is_not_repeated_by_the_pool(serve: S
     server.settle()
     assert [b'"n": 2' in heard for heard in server.heard] == [False, True]
     assert server.connections == 1
+
+
+def test_e32_a_connection_that_nobody_said_is_kept_is_not_used_again(serve: Serve) -> None:
+    """snac says nothing and closes it: a post that is sent at that moment would be in doubt."""
+    server = serve(GOOD, then="reset after the next request")
+    with wire.Session(server.origin) as session:
+        for n in (1, 2):
+            assert session.post(server.url, json={"n": n}).json() == {}
+    assert server.connections == 2
 
 
 def test_e32_a_connection_that_was_closed_meanwhile_is_made_anew(serve: Serve) -> None:

@@ -109,6 +109,13 @@ class Row:
     bare: bool = False
     """Whether a good status is all that it says, and so no id can be missing."""
 
+    before_repeat: Sequence[Answer] = ()
+    """What it answers to what is asked, where it is posted to, before one in doubt is repeated."""
+    refusal: Callable[[str], Body] = lambda said: dict.fromkeys(
+        ("error", "message", "detail", "description"), said
+    )
+    """How it says, with status 403, that a right is missing."""
+
     @property
     def secret(self) -> str:
         return self.form(SECRET)

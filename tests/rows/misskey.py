@@ -9,6 +9,10 @@ def _knows_its_limit(wire: Wire) -> None:
     wire.always("POST", "/api/notes/show", 200, {"id": "9xk2m1q8zt"})
 
 
+def _refusal(said: str) -> dict[str, object]:
+    return {"error": {"message": said, "code": "PERMISSION_DENIED", "id": "0"}}
+
+
 def _error(code: str, **more: object) -> dict[str, object]:
     return {"error": {"message": "told by the network", "code": code, "id": "0", **more}}
 
@@ -28,6 +32,7 @@ ROWS = [
             ),
             DATE,
         ),
+        refusal=_refusal,
         gone=Answer(400, _error("NO_SUCH_NOTE", kind="client")),
         uploads={"/api/drive/files/create": {"id": "301", "type": "image/jpeg"}},
     )

@@ -1,6 +1,6 @@
 """ntfy, as the contract's suite meets it."""
 
-from announcer.contract import SECRET, Receipt, Row
+from announcer.contract import SECRET, Answer, Receipt, Row
 from announcer.networks.ntfy import Ntfy
 
 ROWS = [
@@ -10,6 +10,8 @@ ROWS = [
         answer={"id": "xE73Iyuabi", "sequence_id": "7", "event": "message"},
         receipt=Receipt("7"),
         gone=None,  # it takes a change of what nobody has any more like any other
+        # Whether it is new enough to fold a repeat.
+        before_repeat=(Answer(400, {"code": 40049, "http": 400, "error": "invalid request"}),),
         form=lambda word: f"kestrel_{word}",
     )
 ]

@@ -18,6 +18,7 @@ ROWS = [
         answer={"id": "7"},
         receipt=Receipt("7", "https://www.threads.com/@k/post/7"),
         prepare=_is_ready,
+        refusal=lambda said: {"error": {"message": said, "type": "THApiException", "code": 10}},
         gone=Answer(
             400,
             {

@@ -26,6 +26,7 @@ ROWS = [
             "https://kestrel.zulipchat.com/#narrow/stream/general.20chat/topic/live/near/7",
         ),
         prepare=_prepare,
+        refusal=lambda said: {"result": "error", "code": "BAD_REQUEST", "msg": said},
         throttled=Answer(429, {"result": "error", "code": "RATE_LIMIT_HIT", "retry-after": 42.0}),
         gone=Answer(400, MISSING),
         uploads={
