@@ -593,7 +593,7 @@ def test_a_service_that_can_not_listen_says_why_and_ends(tmp_path: Path) -> None
 
 
 def commands() -> list[str]:
-    return sorted(main.commands)
+    return sorted(main.list_commands(click.Context(main)))
 
 
 def test_the_commands_of_the_contract_are_there() -> None:
@@ -604,7 +604,8 @@ def test_the_commands_of_the_contract_are_there() -> None:
 
 @pytest.mark.parametrize("name", ["", *commands()])
 def test_help_is_one_sentence_and_each_option_says_what_it_does(run: Run, name: str) -> None:
-    command: click.Command = main.commands[name] if name else main
+    command = main.get_command(click.Context(main), name) if name else main
+    assert command
     words = " ".join((command.help or "").split())
     assert re.fullmatch(r"[A-Z][^.!?]*(?:[.]\w[^.!?]*)*[.]", words), words
     for option in command.params:
