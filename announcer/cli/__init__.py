@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import click
 
 THEMES = {
+    "To begin": {"init": "first", "setup": "server", "connect": "joining"},
     "To run it": {
         "serve": "running",
         "check": "accounts",
