@@ -72,7 +72,8 @@ def manual() -> str:
         ),
         "## Commands",
     ]
-    context = click.Context(main, info_name="announcer")
+    # As it is made for a run: a command keeps the help option that it was first seen with.
+    context = click.Context(main, info_name="announcer", **main.context_settings)
     for name in COMMANDS:
         command = main.get_command(context, name)
         if command:
