@@ -49,6 +49,9 @@ def check(offline: bool, as_json: bool) -> None:
     well, found = look(ground.settings(), offline=offline, silent=as_json)
     if as_json:
         ground.say({"well": well, "found": found})
+    if not well:
+        for words in ground.where_to_begin():
+            click.echo(words, err=True)
     ground.leave(well=well)
 
 

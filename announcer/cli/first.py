@@ -90,7 +90,7 @@ def init(
     beginning.write()
     if not as_json:
         click.echo(f".env      {', '.join(beginning.new)}")
-        click.echo(f"{folder}    {copied} templates to edit")
+        click.echo(f"{folder}    {copied} files to edit: they are what is said")
         if "ANNOUNCER_ADMIN_PASSWORD" in beginning.new:
             click.echo("The pages know you as admin, with ANNOUNCER_ADMIN_PASSWORD of .env.")
         click.echo()

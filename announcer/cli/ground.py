@@ -64,6 +64,11 @@ def stop(problems: list[str]) -> NoReturn:
     sys.exit(UNUSABLE)
 
 
+def where_to_begin() -> list[str]:
+    """For somebody who has just arrived."""
+    return [] if envfile.PLACE.exists() else ["there is no .env here: `announcer init` writes one"]
+
+
 def fail(problem: str) -> NoReturn:
     """With what could not be done."""
     raise click.ClickException(problem)

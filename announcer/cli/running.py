@@ -10,6 +10,7 @@ import structlog
 from announcer import crashpoints, outbox, rehearsal, wiring
 from announcer.cli import ground
 from announcer.network import DeliveryError
+from announcer.watch import Watch
 
 
 @click.command()
@@ -18,7 +19,7 @@ def serve() -> None:
     settings = ground.settings()
     doors = settings.open_doors()
     if doors:
-        ground.stop(doors)
+        ground.stop(doors + ground.where_to_begin())
     if danger := crashpoints.arm(os.environ):
         structlog.get_logger("announcer.crashpoints").critical("crashpoints", reason=danger)
     with ground.storage():
@@ -56,6 +57,14 @@ def simulate(what: str, title: str, name: str, channel: str, as_json: bool) -> N
         ground.say({"status": status, "said": said})
     else:
         click.echo(f"the service answered {status} {said}".rstrip())
+    if what == "start" and status == 204 and server.url:
+        seen = Watch(server.url).status()
+        if seen and not seen.live:
+            click.echo(
+                f"note: {server.url} is offline, and so nothing is announced; `announcer test` "
+                "posts without a stream",
+                err=True,
+            )
     ground.leave(well=status == 204)
 
 
