@@ -40,6 +40,9 @@ def write(values: Mapping[str, str], path: Path = PLACE) -> None:
     """Set *values* in it, where they stand or else at its end. It is whole at every moment, and
     readable by its owner only. Raises Unusable.
     """
+    for name, value in values.items():
+        if not value.isprintable():  # some server's, which is not to begin a line of its own
+            raise Unusable(f"can not hold {name}: it is not one line")
     text = changed(_text(path) or HEADING, values)
     place = Path(os.path.realpath(path))  # a link stays one
     try:

@@ -119,6 +119,13 @@ def test_a_fault_of_ours_tells_where_and_no_value(
     assert "Traceback" not in said.output
 
 
+def test_a_place_that_can_not_be_written_is_named(run: Run) -> None:
+    Path("file").touch()
+    said = run("docs", "file/docs")
+    assert said.exit_code == 1
+    assert said.stderr == "file/docs: Not a directory\n"
+
+
 @pytest.mark.parametrize(
     "arguments", [["shout"], ["check", "--loud"], ["retry"], ["simulate", "x"]]
 )

@@ -112,6 +112,12 @@ def test_a_full_disk_leaves_it_as_it_was(tmp_path: Path, monkeypatch: pytest.Mon
     assert [one.name for one in tmp_path.iterdir()] == [".env"]
 
 
+def test_a_value_can_not_begin_a_line_of_its_own(tmp_path: Path) -> None:
+    with pytest.raises(envfile.Unusable, match="can not hold TOKEN: it is not one line"):
+        envfile.write({"TOKEN": "x'\nANNOUNCER_HOST=0.0.0.0"}, tmp_path / ".env")
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_no_text_is_refused_and_kept(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_text("A=canary\n", "utf-16")

@@ -161,6 +161,15 @@ def test_secrets_of_several_lines_come_one_after_another(run: Run) -> None:
     assert variables_of(Path())["X_ACCESS_TOKEN_SECRET"] == "four"
 
 
+def test_the_folder_of_templates_is_not_the_one_of_a_container(run: Run) -> None:
+    """Its image sets the place where the folder that we make here will be seen."""
+    Path("seen").mkdir()
+    said = run(*BASE, *HOOK, typed=f"{DISCORD}\n", ANNOUNCER_TEMPLATES="seen")
+    assert said.exit_code == 0, said.output
+    assert Path("templates/live.txt").exists()
+    assert variables_of(Path())["ANNOUNCER_TEMPLATES"] == "templates"
+
+
 # A person
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -150,7 +151,10 @@ def test_bluesky_knows_the_accounts_own_password_from_an_app_password(
 
 def test_matrix_logs_in_with_its_device_and_enters_the_room(synapse: Synapse) -> None:
     room = synapse.new_room(member=False)
-    user, password = synapse.new_user()
+    user, password = f"kestrel_{secrets.token_hex(4)}", secrets.token_urlsafe(12)
+    wanted = {"username": user, "password": password, "auth": {"type": "m.login.dummy"}}
+    asked = f"{synapse.url}/_matrix/client/v3/register"
+    user = requests.post(asked, json=wanted, timeout=SECONDS).json()["user_id"]
     person = Script(
         {"user": user, "homeserver": synapse.url, "password": password, "room_id": room.alias}
     )

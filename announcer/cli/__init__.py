@@ -108,7 +108,12 @@ class Commands(click.Group):
         except (click.Abort, KeyboardInterrupt):  # before there was a command
             status = STOPPED
         except OSError as problem:
-            return _can_not_write(problem) if problem.errno == errno.ENOSPC else _fault(problem)
+            if problem.filename is None and problem.errno == errno.ENOSPC:
+                return _can_not_write(problem)
+            if problem.filename is None:
+                return _fault(problem)
+            click.echo(f"{problem.filename}: {problem.strerror}", err=True)
+            return TROUBLE
         except Exception as problem:  # noqa: BLE001  # the one place where a command ends
             return _fault(problem)
         if status == STOPPED:

@@ -203,8 +203,10 @@ class Beginning:
     def shelve(self, templates: str | None) -> tuple[Path, int]:
         """The folder of templates, and how many were copied there: those that it lacked."""
         variable = "ANNOUNCER_TEMPLATES"
-        folder = Path(templates or self.new.get(variable) or self._known.get(variable) or FOLDER)
-        if templates or self._lacks(variable):
+        # Not the environment's: in a container that is the place where this folder will be seen.
+        before = self.new.get(variable) or dict(ground.read_file()).get(variable)
+        folder = Path(templates or before or FOLDER)
+        if str(folder) != before:
             self.new[variable] = str(folder)
         self._examine()  # before anything is written
         copied = 0

@@ -35,7 +35,7 @@ def _command(name: str) -> click.Command:
     options: list[click.Parameter] = [
         click.Option(
             [question.flag, question.name],
-            help=f"{question.words}.",
+            help=question.words + ("; `-`: standard input." if question.secret else "."),
             metavar="FILE" if question.secret else "TEXT",
         )
         for question in helpers.helper(name).QUESTIONS
@@ -48,7 +48,7 @@ def _command(name: str) -> click.Command:
     for flag, words in more.items():
         plain = ["--json", "as_json"] if flag == "--json" else [flag]
         options.append(click.Option(plain, is_flag=flag != "--account", help=words))
-    words = f"Connect an account of {name.capitalize()}; a FILE may be `-`, standard input."
+    words = f"Connect an account of {name.capitalize()}."
     return click.Command(name, callback=partial(_connect, name), params=options, help=words)
 
 

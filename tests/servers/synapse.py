@@ -116,12 +116,6 @@ class Synapse:
             self._post(f"client/v3/join/{quote(room)}", {}, token)
         return MatrixRoom(self.url, room, f"#{alias}:localhost", user, token, owner, owner_token)
 
-    def new_user(self) -> tuple[str, str]:
-        """Name and password of a fresh account, which is in no room."""
-        password = secrets.token_urlsafe(12)
-        user, _ = self._register(password)
-        return user, password
-
     def allow(self, user: str, *, per_second: int, at_once: int) -> None:
         """From now on *user* may send only so much, and is answered 429 above it."""
         self._admin = self._admin or self._register_admin()
@@ -141,10 +135,10 @@ class Synapse:
         except requests.ConnectionError:
             return False
 
-    def _register(self, password: str = "") -> tuple[str, str]:
+    def _register(self) -> tuple[str, str]:
         wanted = {
             "username": f"kestrel_{secrets.token_hex(4)}",
-            "password": password or secrets.token_urlsafe(12),
+            "password": secrets.token_urlsafe(12),
             "auth": {"type": "m.login.dummy"},
         }
         told = self._post("client/v3/register", wanted)
