@@ -44,6 +44,11 @@ so. Read the modules in this order, and you have seen all of it:
     scheduler          the clock: wakes delivery when something is due
     logs               one line for each thing that happened, and no secret in it
     wiring             the one place where parts are chosen and put together
+    envfile            the file `.env`, changed without losing what a person wrote there
+    admin              Owncast's admin API; `arrangement` has it hold a webhook and a token for us
+    connect            how an account is logged in: one module for each network that allows it
+    shelf              the operator's templates as files that are edited on the page
+    trial              a real post that says it is a test
     cli                commands; `reference` writes docs, `rehearsal` plays Owncast, `demo` a town
 
 Words: a *channel* is one Owncast server. An *event* is one thing it told us. A *broadcast* is one

@@ -38,6 +38,8 @@ FLOORS = (
     {"intake", "author", "answers", "housekeeping", "rotation", "scheduler", "migrations", "logs"},
     {"content", "lateness", "shelf"},
     {"alerts"},
+    {"arrangement", "connect"},
+    {"admin", "trial"},
     {"outbox", "wording", "watch", "pictures", "networks", "chat"},
     {"facts", "quiet", "badges"},
     {"sandbox", "sightings", "tracing"},
@@ -46,7 +48,7 @@ FLOORS = (
     {"connection", "meaning"},
     {"events", "network"},
     {"settings", "metrics", "crashpoints"},
-    {"secretfile"},
+    {"secretfile", "envfile"},
 )
 """From the top down. A module imports only from floors below its own."""
 PURE = ("events", "policy", "sightings", "quiet", "badges", "chat", "network")
@@ -161,6 +163,13 @@ def test_a_network_knows_nothing_of_us_but_the_contract_and_the_door(file: Path)
         assert all(f"{name}.".startswith(own) for name in others)
         known.add("networks")
     assert ours(file) <= known
+
+
+@pytest.mark.parametrize("name", [file.stem for file in files("connect")])
+def test_a_helper_knows_nothing_of_us_but_the_contract_and_the_door(name: str) -> None:
+    finding = {"networks"} if name == "__init__" else set()
+    known = {"connect", "network", "settings", "wire"} | finding
+    assert ours(PACKAGE / "connect" / f"{name}.py") <= known
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,13 @@ def test_without_secret_and_token_nobody_is_served(run: Run, command: list[str])
     assert not Path("announcer.db").exists()
 
 
+@pytest.mark.parametrize("command", [["serve"], ["check", "--offline"]])
+def test_whoever_has_just_arrived_is_told_where_to_begin(run: Run, command: list[str]) -> None:
+    assert "`announcer init` writes one" in run(*command).stderr
+    Path(".env").write_text("# begun\n")
+    assert "announcer init" not in run(*command).stderr
+
+
 def test_every_server_needs_a_proof_of_its_own(run: Run) -> None:
     said = run("serve", OWNCAST_WEBHOOK_SECRET=SECRET, OWNCAST__MUSIC__URL="https://music.example")
     assert said.exit_code == 2
@@ -554,6 +561,16 @@ def test_simulate_with_another_secret_is_turned_away(service: Service) -> None:
     assert "another-token" not in told.stdout
 
 
+def test_simulate_says_why_nothing_will_be_announced(run: Run, wire: Wire) -> None:
+    wire.always("POST", "/webhooks/owncast", 204)
+    wire.always("GET", "/api/status", 200, {"online": False})
+    said = run("simulate", "start", **ONE)
+    assert said.exit_code == 0
+    assert "https://live.kestrel.example is offline" in said.stderr
+    assert "announcer test" in said.stderr
+    assert run("simulate", "stop", **ONE).stderr == ""
+
+
 def test_simulate_without_a_service_asks_whether_it_runs(run: Run) -> None:
     said = run("simulate", "start", **ONE, ANNOUNCER_PORT="9")
     assert said.exit_code == 1
@@ -593,7 +610,7 @@ def test_a_service_that_can_not_listen_says_why_and_ends(tmp_path: Path) -> None
 
 
 def commands() -> list[str]:
-    return sorted(main.commands)
+    return sorted(main.list_commands(click.Context(main)))
 
 
 def test_the_commands_of_the_contract_are_there() -> None:
@@ -604,7 +621,8 @@ def test_the_commands_of_the_contract_are_there() -> None:
 
 @pytest.mark.parametrize("name", ["", *commands()])
 def test_help_is_one_sentence_and_each_option_says_what_it_does(run: Run, name: str) -> None:
-    command: click.Command = main.commands[name] if name else main
+    command = main.get_command(click.Context(main), name) if name else main
+    assert command
     words = " ".join((command.help or "").split())
     assert re.fullmatch(r"[A-Z][^.!?]*(?:[.]\w[^.!?]*)*[.]", words), words
     for option in command.params:

@@ -57,8 +57,8 @@ def test_b05_a_damaged_file_is_refused_in_clear_words_and_kept(tmp_path: Path, b
 AS_NOBODY = """
 import os, sys
 from announcer import wiring
-from announcer.cli import main
-wiring.read(os.environ)  # what this loads, nobody may read later
+from announcer.cli import main, running
+running, wiring.read(os.environ)  # what these load, nobody may read later
 if os.geteuid() == 0:
     os.setgroups([])
     os.setgid(65534)

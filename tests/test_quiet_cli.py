@@ -98,7 +98,6 @@ def test_a_pause_is_seen_in_history_and_on_the_page(run: Run, home: House) -> No
     since = home.parts.outbox.paused()
     assert said.startswith(f"paused since {since:%Y-%m-%d %H:%M} UTC: `announcer resume` ends it\n")
     assert "Paused since" in words
-    assert "announcer resume" in words
     for shown in (said, words):
         assert "paused by the operator" in shown
     run("resume")

@@ -72,14 +72,16 @@ class Pds:
         assert ready
         self.url = f"http://localhost:{ready[1]}"
 
-    def new_account(self) -> BlueskyAccount:
-        """A fresh account with an app password, made as its owner would make one."""
+    def new_owner(self) -> tuple[dict[str, str], str]:
+        """What the server told of a fresh account, and the password of the account itself."""
         name = f"kestrel-{secrets.token_hex(4)}"
         password = secrets.token_urlsafe(12)
-        account = self._post(
-            "createAccount",
-            {"handle": f"{name}.test", "email": f"{name}@example.test", "password": password},
-        )
+        wanted = {"handle": f"{name}.test", "email": f"{name}@example.test", "password": password}
+        return self._post("createAccount", wanted), password
+
+    def new_account(self) -> BlueskyAccount:
+        """A fresh account with an app password, made as its owner would make one."""
+        account, _ = self.new_owner()
         app = self._post("createAppPassword", {"name": "announcer"}, token=account["accessJwt"])
         return BlueskyAccount(self.url, account["handle"], account["did"], app["password"])
 

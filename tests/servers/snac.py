@@ -68,14 +68,19 @@ class Snac:
         self._program = Program([_SNAC, "httpd", self._data], folder)
         self._program.wait_until(lambda: answers(port))
 
-    def new_account(self) -> FediverseAccount:
-        """A fresh account with a token for the API."""
+    def new_user(self) -> tuple[str, str]:
+        """Name and password of a fresh account."""
         name = f"kestrel_{secrets.token_hex(4)}"
         told = _PASSWORD.search(_run("adduser", self._data, name))
         assert told, "snac told no password for a new user"
+        return name, told[1]
+
+    def new_account(self) -> FediverseAccount:
+        """A fresh account with a token for the API."""
+        name, password = self.new_user()
         answer = requests.post(
             f"{self.url}/oauth/x-snac-get-token",
-            data={"login": name, "passwd": told[1]},
+            data={"login": name, "passwd": password},
             timeout=SECONDS,
         )
         answer.raise_for_status()
