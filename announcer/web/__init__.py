@@ -3,7 +3,7 @@
 from flask import Flask, Response
 from jinja2 import StrictUndefined
 
-from announcer.web import health, history, now, overlay, say, webhooks
+from announcer.web import editor, health, history, now, overlay, say, webhooks
 from announcer.web.door import Door
 from announcer.wiring import Parts
 
@@ -32,7 +32,7 @@ def create_app(parts: Parts) -> Flask:
     )
     app.register_blueprint(webhooks.blueprint(parts))
     app.register_blueprint(door.blueprint())
-    for pages in (now.blueprint(parts), history.blueprint(parts)):
+    for pages in (now.blueprint(parts), history.blueprint(parts), editor.blueprint(parts)):
         door.guards(pages)
         app.register_blueprint(pages)
     app.register_blueprint(overlay.blueprint(parts))
