@@ -9,13 +9,12 @@ import re
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
 
+from announcer.facts import SAMPLES, cleaned, one_line, over
 from announcer.facts import Facts as Facts
 from announcer.facts import clean as clean
-from announcer.facts import cleaned, one_line
 from announcer.fitting import PLAIN, Dialect, bare, dialect_of, fit
 from announcer.network import Card, Moment, Network, Show
 from announcer.sandbox import BadTemplate
@@ -82,6 +81,17 @@ class _File:
         except UnicodeDecodeError as error:
             raise BadTemplate("is not UTF-8", content.count(b"\n", 0, error.start) + 1) from None
 
+    @property
+    def is_there(self) -> bool:
+        if self.instead is None:
+            try:
+                self.path.stat()
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+            except OSError:
+                return True  # and can not be read
+        return True
+
     def tell(self, fault: Fault) -> str:
         line = f" line {fault.line}" if fault.line else ""
         when = f" ({', '.join(fault.samples)})" if fault.samples else ""
@@ -110,7 +120,8 @@ class Templates:
     def used(self, destination: str, network: Network, kind: str) -> list[str]:
         """The files that word it: of the most special place that has any, one or its variants."""
         levels = self._levels(destination, network.name, kind)
-        return next(([file.label for file in level] for level in levels if level), [])
+        found = ([file.label for file in level if file.is_there] for level in levels)
+        return next(filter(None, found), [])
 
     def word(
         self,
@@ -263,32 +274,3 @@ def _turn(files: list[_File], last: str, dice: float, keep: str) -> list[_File]:
         *(file for file in fresh if file not in first),
         *(file for file in files if file not in fresh),
     ]
-
-
-_AT = datetime(2026, 1, 2, 19, 30, tzinfo=UTC)
-_USUAL = Facts(
-    channel="default",
-    name="Kestrel Workshop",
-    title="Fitting a dovetail drawer",
-    summary="Woodwork by hand, every Friday.",
-    url="https://live.example.org",
-    tags=("woodwork", "hand tools"),
-    nsfw=False,
-    started_at=_AT,
-    replay_url="https://live.example.org/replays",
-    posts=(("Mastodon", "https://social.example/@kestrel/7"),),
-)
-_HOSTILE = "@everyone *_~`|#> <b>[x](http://evil.example) {{ 7*7 }} {% raw %} %s \u202e\ud800 &amp;"
-SAMPLES = {
-    "with a usual title": _USUAL,
-    "with a hostile title": replace(_USUAL, name=_HOSTILE, title=_HOSTILE, tags=(_HOSTILE,)),
-    "without a title": replace(_USUAL, title="", summary="", tags=(), posts=()),
-    "with an endless title": replace(_USUAL, title="a very long title " * 5_556),
-    "without an address": replace(_USUAL, url="", replay_url=""),
-}
-"""Broadcasts that every template must have words for."""
-
-
-def over(facts: Facts) -> Facts:
-    """A sample as of a stream that has ended."""
-    return replace(facts, ended_at=_AT + timedelta(hours=2, minutes=5), peak_viewers=12)

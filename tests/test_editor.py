@@ -20,7 +20,7 @@ from werkzeug.test import TestResponse
 from announcer.content import Content
 from announcer.contract.fake import Wire
 from announcer.events import Event, Kind
-from announcer.facts import variables
+from announcer.facts import SAMPLES, variables
 from announcer.network import Moment, Network, Receipt
 from announcer.outbox import Try
 from announcer.policy import settled
@@ -28,7 +28,7 @@ from announcer.web import limits as limited
 from announcer.web import say, trials
 from announcer.web.limits import Limits
 from announcer.web.samples import CHOICES
-from announcer.wording import LARGEST, SAMPLES, SHIPPED
+from announcer.wording import LARGEST, SHIPPED
 from tests.house import ONE, House, full, house, table_gone
 from tests.test_pages import HOSTILE, login
 from tests.test_wording import FACTS, Plain
@@ -186,6 +186,14 @@ def test_a_folder_that_nothing_uses_is_said_to_be_one(editor: Editor) -> None:
     (editor.own / "mastodn/live.txt").write_text("Hello")
     assert "No network or destination is called mastodn" in words(editor.open())
     assert "Anywhere" in words(editor.open("mastodn/live.txt"))
+
+
+def test_a_folder_that_is_not_there_yet_holds_nothing(editor: Editor) -> None:
+    editor.own.rmdir()
+    assert "yours" not in words(editor.open()).replace("Make it yours", "").replace("of yours", "")
+    assert "Takes over" not in card_of(editor.open("live.txt"), "mastodon")
+    editor.save("live.txt", WIDE)
+    assert editor.files() == {"live.txt": WIDE + "\n"}
 
 
 def test_a_variant_is_offered_where_it_would_take_turns(editor: Editor) -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from announcer.facts import Facts
+from announcer.facts import SAMPLES, Facts
 from announcer.fitting import Dialect, fit
 from announcer.network import Moment
 from announcer.sandbox import BadTemplate
-from announcer.wording import ALT, SAMPLES, Fault, Templates, faults
+from announcer.wording import ALT, Fault, Templates, faults
 from tests.test_wording import FACTS, Plain, Units, own, write
 
 __all__ = ["own"]
@@ -77,10 +77,8 @@ def test_what_is_used_is_of_one_place(own: Path) -> None:
     ]
     assert templates.used("other", Plain(), Moment.ENDED) == ["own:ended.txt"]
     assert templates.used("other", Plain(), ALT) == ["shipped:alt.txt"]
-    assert Templates(own / "none", own / "none").used("x", Plain(), "live") == ["own:live.txt"]
-    nothing = own / "nothing"
-    nothing.mkdir()
-    assert Templates(nothing, nothing).used("x", Plain(), "live") == []
+    assert Templates(own / "none").used("other", Plain(), "live") == ["shipped:live.txt"]
+    assert Templates(own / "none", own / "none").used("other", Plain(), "live") == []
 
 
 def test_broken_words_on_trial_give_way_and_say_why(own: Path) -> None:

@@ -6,13 +6,12 @@ from datetime import UTC, datetime
 
 from announcer import chat, wiring
 from announcer.content import Channel, thaw
-from announcer.facts import Facts, cleaned, variables
+from announcer.facts import SAMPLES, Facts, cleaned, over, variables
 from announcer.network import Moment, Network
 from announcer.outbox import StorageError
 from announcer.watch import About
 from announcer.web.say import say
 from announcer.wiring import Parts
-from announcer.wording import SAMPLES, over
 
 CHOICES = {
     "usual": SAMPLES["with a usual title"],

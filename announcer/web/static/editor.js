@@ -79,7 +79,8 @@ function show(told) {
     place.dataset.html = told[part];
     place.innerHTML = told[part]; // ours, escaped by the server
   }
-  source.toggleAttribute("aria-invalid", Boolean(document.querySelector(".faults")));
+  if (document.querySelector(".faults")) source.setAttribute("aria-invalid", "true");
+  else source.removeAttribute("aria-invalid");
   mark(told.marks);
   dress();
 }
