@@ -79,6 +79,15 @@ def test_what_is_saved_is_what_the_next_post_says(shelf: Shelf, own: Path) -> No
     assert words.word(Plain(), "plain", Moment.LIVE, FACTS).text == "Two of Kestrel Workshop"
 
 
+def test_who_is_reading_meanwhile_reads_one_version_whole(shelf: Shelf, own: Path) -> None:
+    save(shelf, "live.txt", "One")
+    with (own / "live.txt").open() as going_live:
+        save(shelf, "live.txt", "Two")
+        shelf.undo("live.txt", shelf.read("live.txt").seen)
+        save(shelf, "live.txt", "Three")
+        assert going_live.read() == "One\n"
+
+
 def test_a_browser_s_line_ends_become_plain_ones(shelf: Shelf, own: Path) -> None:
     save(shelf, "live.txt", "a\r\n\r\nb\rc\r\n\r\n")
     assert (own / "live.txt").read_bytes() == b"a\n\nb\nc\n"
