@@ -6,7 +6,7 @@ A title is data from somebody else's form; it may hold anything that Unicode has
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -165,3 +165,32 @@ def variables(facts: Facts, link: Callable[[str], str]) -> dict[str, object]:
         "replay_url": address(facts.replay_url),
         "posts": tuple(Announced(title, address(url)) for title, url in facts.posts),
     }
+
+
+_AT = datetime(2026, 1, 2, 19, 30, tzinfo=UTC)
+_USUAL = Facts(
+    channel="default",
+    name="Kestrel Workshop",
+    title="Fitting a dovetail drawer",
+    summary="Woodwork by hand, every Friday.",
+    url="https://live.example.org",
+    tags=("woodwork", "hand tools"),
+    nsfw=False,
+    started_at=_AT,
+    replay_url="https://live.example.org/replays",
+    posts=(("Mastodon", "https://social.example/@kestrel/7"),),
+)
+_HOSTILE = "@everyone *_~`|#> <b>[x](http://evil.example) {{ 7*7 }} {% raw %} %s \u202e\ud800 &amp;"
+SAMPLES = {
+    "with a usual title": _USUAL,
+    "with a hostile title": replace(_USUAL, name=_HOSTILE, title=_HOSTILE, tags=(_HOSTILE,)),
+    "without a title": replace(_USUAL, title="", summary="", tags=(), posts=()),
+    "with an endless title": replace(_USUAL, title="a very long title " * 5_556),
+    "without an address": replace(_USUAL, url="", replay_url=""),
+}
+"""Broadcasts that every template must have words for."""
+
+
+def over(facts: Facts) -> Facts:
+    """A sample as of a stream that has ended."""
+    return replace(facts, ended_at=_AT + timedelta(hours=2, minutes=5), peak_viewers=12)

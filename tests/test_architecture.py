@@ -41,6 +41,7 @@ FLOORS = (
     {"arrangement", "connect"},
     {"admin", "trial"},
     {"outbox", "wording", "watch", "pictures", "networks", "chat"},
+    {"fitting"},
     {"facts", "quiet", "badges"},
     {"sandbox", "sightings", "tracing"},
     {"policy", "wire"},

@@ -3,7 +3,18 @@
 from flask import Flask, Response
 from jinja2 import StrictUndefined
 
-from announcer.web import destinations, health, history, now, overlay, push, say, scrape, webhooks
+from announcer.web import (
+    destinations,
+    editor,
+    health,
+    history,
+    now,
+    overlay,
+    push,
+    say,
+    scrape,
+    webhooks,
+)
 from announcer.web.door import Door
 from announcer.wiring import Parts
 
@@ -32,7 +43,7 @@ def create_app(parts: Parts) -> Flask:
     )
     app.register_blueprint(webhooks.blueprint(parts))
     app.register_blueprint(door.blueprint())
-    for face in (now, history, destinations):
+    for face in (now, history, editor, destinations):
         pages = face.blueprint(parts)
         door.guards(pages)
         app.register_blueprint(pages)

@@ -117,7 +117,12 @@ def web_address(link: str) -> str:
 
 def worded(content: Content) -> Markup:
     """Its words with links and tags marked. Everything of *content* is escaped."""
-    text, done, out = content.text.replace(ZERO_WIDTH_SPACE, ""), 0, Markup("")
+    return marked(content.text)
+
+
+def marked(text: str) -> Markup:
+    """As `worded`, for words that are of no post yet."""
+    text, done, out = text.replace(ZERO_WIDTH_SPACE, ""), 0, Markup("")
     for match in _WORD.finditer(text):
         out += escape(text[done : match.start()])
         what = "link" if match[1] else "tag"
