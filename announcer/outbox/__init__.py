@@ -3,11 +3,12 @@
 SQLite or PostgreSQL, through SQLAlchemy Core. `schema` has the tables, `database` the connections,
 `postgres` what only PostgreSQL has, `files` a SQLite file as a file, `records` what a row means;
 `arrivals` is intake's side, `queue` and `claims` delivery's, `accounts` what is kept of a
-destination, `duties` what one replica does for all, `desk` the operator's side, `upkeep` what is
-forgotten.
+destination, `duties` what one replica does for all, `desk` the operator's hand, `archive` what is
+shown, `upkeep` what is forgotten.
 """
 
 from announcer.outbox.accounts import Accounts, DestinationMemory
+from announcer.outbox.archive import Archive
 from announcer.outbox.arrivals import Arrivals, Transaction
 from announcer.outbox.claims import LEASE, Claims
 from announcer.outbox.database import BadAddress, StorageError, Unusable, alone, connect
@@ -43,5 +44,5 @@ __all__ = [
 ]
 
 
-class Outbox(Arrivals, Claims, Accounts, Duties, Desk, Files, Upkeep):
+class Outbox(Arrivals, Claims, Accounts, Duties, Desk, Archive, Files, Upkeep):
     """The one door to the database. Every method is one transaction, but for `transaction`."""
