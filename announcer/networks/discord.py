@@ -19,6 +19,7 @@ from announcer.network import (
     Account,
     Card,
     DeliveryError,
+    Dialect,
     Gone,
     Moment,
     Network,
@@ -68,6 +69,7 @@ class Discord(Network, Revises, Removes):
 
     name = "discord"
     title = "Discord"
+    dialect = Dialect.MARKDOWN
     repeat = Repeat.DOUBLES
     ends_by = "edit"
     unit = "UTF-16 units"

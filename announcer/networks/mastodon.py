@@ -243,6 +243,10 @@ class Mastodon(Network, Finds, Revises, Removes, Shines):
         handle = f"@{wire.plain(me.get('username'))}@{urlsplit(self.api_base_url).hostname}"
         return Account(handle, _url(me), tuple(notes))
 
+    @property
+    def warning(self) -> str:
+        return self.spoiler_text
+
     def limit(self) -> int:
         self._learn()
         longest = self._number("max_characters", self.usual_limit)
