@@ -3,7 +3,7 @@
 from flask import Flask, Response
 from jinja2 import StrictUndefined
 
-from announcer.web import destinations, health, history, now, overlay, say, webhooks
+from announcer.web import cards, destinations, health, history, now, overlay, say, webhooks
 from announcer.web.door import Door
 from announcer.wiring import Parts
 
@@ -27,6 +27,7 @@ def create_app(parts: Parts) -> Flask:
         say=say.say,
         count=say.count,
         at=say.at,
+        anchor=cards.anchor,
         token=lambda: door.token,
         guarded=lambda: parts.settings.service.admin_password is not None,
     )
