@@ -10,6 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from itertools import count
 
 from flask import Response, g, request, stream_with_context
 
@@ -37,14 +38,29 @@ def stream(look: Callable[[], Mapping[str, str]], page: str, pause: float = PAUS
     g.path = page
     told = _Told(request.headers.get("Last-Event-ID", ""))
     now = told.event(look())
-    room = _room.acquire(blocking=False)
-    again = f"retry: {AGAIN if room else LATER}\n\n{now}"
-    events = stream_with_context(_events(again, look, told, pause)) if room else again
-    answer = Response(events, mimetype="text/event-stream")
+    leave = _enter()
+    if leave:
+        first = f"retry: {AGAIN}\n\n{now}"
+        events = stream_with_context(_events(first, look, told, pause, leave))
+        answer = Response(events, mimetype="text/event-stream")
+        answer.call_on_close(leave)  # if nobody ever asks for the first event
+    else:
+        answer = Response(f"retry: {LATER}\n\n{now}", mimetype="text/event-stream")
     answer.headers["X-Accel-Buffering"] = "no"  # nginx would keep it back
-    if room:
-        answer.call_on_close(_room.release)
     return answer
+
+
+def _enter() -> Callable[[], None] | None:
+    """What gives the room back, once however often it is called; None if there is none."""
+    if not _room.acquire(blocking=False):
+        return None
+    calls = count()
+
+    def leave() -> None:
+        if next(calls) == 0:
+            _room.release()
+
+    return leave
 
 
 class _Told:
@@ -64,14 +80,20 @@ class _Told:
 
 
 def _events(
-    first: str, look: Callable[[], Mapping[str, str]], told: _Told, pause: float
+    first: str,
+    look: Callable[[], Mapping[str, str]],
+    told: _Told,
+    pause: float,
+    leave: Callable[[], None],
 ) -> Iterator[str]:
-    yield first
-    end = time.monotonic() + LASTS
-    while time.monotonic() + pause < end and not leaving.wait(pause):
-        try:
+    try:
+        yield first
+        end = time.monotonic() + LASTS
+        while time.monotonic() + pause < end and not leaving.wait(pause):
             news = told.event(look())
-        except StorageError:
-            return  # the browser asks again, and hears of it
-        if news:
-            yield news
+            if news:
+                yield news
+    except StorageError:
+        return  # the browser asks again, and hears of it
+    finally:
+        leave()
