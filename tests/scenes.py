@@ -2,20 +2,27 @@
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from PIL import Image, ImageDraw
+from werkzeug.serving import WSGIRequestHandler, make_server
 
+from announcer import wiring
 from announcer.content import Content
 from announcer.network import Card, Moment, Picture
 from announcer.outbox import Outbox, Try
 from announcer.outbox.records import values_of
 from announcer.outbox.schema import broadcasts, pictures, posts, tries
 from announcer.policy import Broadcast, Entry, State
+from announcer.web import create_app
+from announcer.wiring import Parts
 
 MINUTE = timedelta(minutes=1)
 HOME = "https://live.kestrel.example"
@@ -143,3 +150,29 @@ class Scene:
     def _put(self, table: sa.Table, row: Mapping[str, Any]) -> None:
         with self.box.writing("scene") as connection:
             connection.execute(sa.insert(table), row)
+
+
+class _Quiet(WSGIRequestHandler):
+    def log(self, *_: object) -> None:
+        return
+
+
+@contextmanager
+def served(settings: Mapping[str, str]) -> Iterator[tuple[Parts, str]]:
+    """The pages at an address, with nothing behind them that would send."""
+    # An open page may still be reading when the folder goes.
+    with tempfile.TemporaryDirectory(prefix="pages-", ignore_cleanup_errors=True) as folder:
+        database = {"ANNOUNCER_DATABASE_URL": f"sqlite:///{folder}/announcer.db"}
+        parts = wiring.assemble(wiring.read({**settings, **database}))
+        server = make_server(
+            "127.0.0.1", 0, create_app(parts), threaded=True, request_handler=_Quiet
+        )
+        server.daemon_threads = True  # type: ignore[attr-defined]  # a page may be open
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        try:
+            yield parts, f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            server.server_close()
+            parts.stop(1)
+            parts.outbox.engine.dispose()

@@ -493,7 +493,7 @@ def judge_announcement(world: World, show: Broadcast, destination: str, key: str
     taken = [row.entry for row in world.posts() if row.entry.hush is Hush.TAKEN]
     if {key, key.replace("/live/", "/ended/")} & {entry.key for entry in taken}:
         for entry in taken:
-            assert not town.up(entry.key) or town.refused.get(entry.key), "it was to be taken down"
+            assert entry.state is State.FAILED or not town.up(entry.key), "it was to be taken down"
         return
     ended = key.replace("/live/", "/ended/")
     seen = next(filter(lambda one: one.confirmed, town.up(key)), None)
@@ -621,8 +621,10 @@ class Truth(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def take_down(self, data: st.DataObject) -> None:
-        keys = sorted(row.entry.key for row in self.world.posts())
-        if keys:
+        networks = self.world.networks
+        entries = [row.entry for row in self.world.posts()]
+        able = [one for one in entries if isinstance(networks[one.destination], Removes)]
+        if keys := sorted(one.key for one in able):
             self.world.take_down(data.draw(st.sampled_from(keys)))
 
     @rule(data=st.data())

@@ -69,8 +69,8 @@ function watch() {
 // Closed for good: the database is away, or the login has ended, and then the page says so.
 async function again() {
   try {
-    const answer = await fetch(location.href, { method: "HEAD", redirect: "manual" });
-    if (answer.type === "opaqueredirect") return location.reload();
+    const answer = await fetch(location.href, { method: "HEAD" });
+    if (answer.status === 401) return location.reload();
   } catch { /* the service is away: ask again all the same */ }
   watch();
 }
