@@ -51,7 +51,7 @@ def main(place: Path) -> None:
                 page.evaluate(f"document.documentElement.style.background = '{STREAM}'")
             shot = page.screenshot(full_page=not height)
             small = Image.open(io.BytesIO(shot)).convert("RGB")
-            small = small.quantize(128, dither=Image.Dither.NONE)
+            small = small.quantize(256, dither=Image.Dither.NONE)
             small.save(place / f"{name}.png", optimize=True)
             print(f"{name}: {(place / f'{name}.png').stat().st_size // 1024} kB")
             context.close()

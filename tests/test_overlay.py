@@ -143,10 +143,21 @@ def test_after_the_end_nothing_is_told(home: House, scene: Scene) -> None:
     assert toasts(home) == []
 
 
-def test_numbers_that_nobody_types_are_left_out(home: House, scene: Scene) -> None:
-    long = "https://discord.com/channels/1186420000000000000/1186420000000000001/1186"
-    scene.post(scene.show(ago=MINUTE), "discord", link=long, made=[tried(scene.now)])
-    assert toasts(home) == ["D Now on Discord discord.com"]
+@pytest.mark.parametrize(
+    ("link", "shown"),
+    [
+        ("https://m.example/@kestrel/115600000000000001", "m.example/@kestrel"),
+        ("https://x.com/kestrel/status/1990000000000000001", "x.com/kestrel"),
+        ("https://bsky.app/profile/k.example/post/3m6abcdefgh2k", "bsky.app/profile/k.example"),
+        ("https://discord.com/channels/118642000000000/118642000000001/7", "discord.com"),
+        ("http://m.example/@kestrel/7", "m.example/@kestrel/7"),
+    ],
+)
+def test_numbers_that_nobody_types_are_left_out(
+    home: House, scene: Scene, link: str, shown: str
+) -> None:
+    scene.post(scene.show(ago=MINUTE), "mastodon", link=link, made=[tried(scene.now)])
+    assert toasts(home) == [f"M Now on Mastodon {shown}"]
 
 
 def test_a_hostile_address_is_words(home: House, scene: Scene) -> None:

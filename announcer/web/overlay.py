@@ -5,6 +5,7 @@ public already. Source: OBS Studio, Browser Source (a page is drawn over the sce
 """
 
 import hmac
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,6 +26,7 @@ FRESH = timedelta(minutes=2)
 """Posts that are older are no news to viewers."""
 SHORT = 45
 """Letters of an address that anybody reads over a stream."""
+_NUMBERS = re.compile(r"(?:/(?:status|statuses|post|notes))?(?:/(?=\w*\d)\w{10,})+/?$")
 OWN = 64 * 1024
 """Bytes of the operator's own style."""
 
@@ -105,8 +107,10 @@ def _went_up(post: Shown) -> datetime | None:
 
 
 def _address(link: str) -> str:
-    """As viewers could type it; only whose it is where that would be numbers."""
-    plain = link.removeprefix("https://").removeprefix("http://")
+    """As viewers could type it: without the numbers at its end, and only whose it is if that is
+    still too long.
+    """
+    plain = _NUMBERS.sub("", link.removeprefix("https://").removeprefix("http://"))
     return plain if len(plain) <= SHORT else plain.partition("/")[0]
 
 
