@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from itertools import permutations
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import pytest
 
@@ -86,21 +86,23 @@ def tell(stage: Stage, *story: str) -> None:
 @pytest.mark.parametrize(
     "before", [(), ("title",), ("drop", "back"), ("end", "back")], ids="-".join
 )
+@pytest.mark.parametrize("ending", ["edit", "remove"])
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_what_is_taken_down_is_never_put_up_again(
-    act: Act, before: tuple[str, ...], after: tuple[str, ...]
+    act: Act, ending: Literal["edit", "remove"], before: tuple[str, ...], after: tuple[str, ...]
 ) -> None:
-    network = Wall()
+    network = Wall(when_ended=ending)
     stage = live(act, network)
     tell(stage, *before)
     assert len(network.texts) == 1
+    sent = len(network.sent)
     assert take_down(stage) == "fake"
     later(stage, seconds=1)
     assert network.texts == []
     tell(stage, *after, "back", "title", "end")
     later(stage, hours=30)
     assert network.texts == []
-    assert len(network.sent) == 1
+    assert len(network.sent) == sent
     assert stage.told()[0] == "settled"
 
 
@@ -149,8 +151,11 @@ def test_a_removal_that_was_refused_is_told_and_what_stays_up_stays_true(act: Ac
     assert network.texts == []
 
 
-def test_a_removal_that_was_refused_and_is_tried_again_is_still_for_good(act: Act) -> None:
-    network = Wall()
+@pytest.mark.parametrize("ending", ["edit", "remove"])
+def test_a_removal_that_was_refused_and_is_tried_again_is_still_for_good(
+    act: Act, ending: Literal["edit", "remove"]
+) -> None:
+    network = Wall(when_ended=ending)
     stage = live(act, network)
     network.trouble(Refused("403 not yours"))
     take_down(stage)
@@ -171,6 +176,22 @@ def test_of_what_was_taken_down_no_end_is_told(act: Act) -> None:
     stage.hear(Kind.STOPPED)  # before it is gone
     later(stage, minutes=10)
     assert network.visible == []
+    assert [post.moment for post in network.sent] == [Moment.LIVE]
+
+
+class Busy(Answering):
+    """Not now: its removals wait for 20 minutes."""
+
+    def remove(self, receipt: Receipt) -> None:  # noqa: ARG002
+        raise TryLater("429", timedelta(minutes=20))
+
+
+def test_nor_while_its_removal_waits(act: Act) -> None:
+    network = Busy()
+    stage = live(act, network)
+    take_down(stage)
+    later(stage, seconds=1)
+    tell(stage, "end")
     assert [post.moment for post in network.sent] == [Moment.LIVE]
 
 
