@@ -192,6 +192,7 @@ def test_nor_while_its_removal_waits(act: Act) -> None:
     take_down(stage)
     later(stage, seconds=1)
     tell(stage, "end")
+    later(stage, hours=2)
     assert [post.moment for post in network.sent] == [Moment.LIVE]
 
 
