@@ -77,7 +77,6 @@ class Pace:
     times: int
     middle: str
     slowest: str
-    share: float
 
 
 def blueprint(parts: Parts) -> Blueprint:
@@ -293,10 +292,8 @@ def _paces(shows: list[tuple[Broadcast, dict[str, float]]]) -> list[Pace]:
     for _, told in shows:
         for destination, seconds in told.items():
             of.setdefault(destination, []).append(seconds)
-    most = max((median(one) for one in of.values()), default=1.0) or 1.0
     return [
-        Pace(name, len(one), pace(median(one)), pace(max(one)), median(one) / most * 100)
-        for name, one in sorted(of.items())
+        Pace(name, len(one), pace(median(one)), pace(max(one))) for name, one in sorted(of.items())
     ]
 
 
