@@ -35,10 +35,12 @@ so. Read the modules in this order, and you have seen all of it:
     crashpoints        where a test lets the process die, around all that is stored or sent
 
     rollcall           who we are on every network, as it was found out last
-    tally              how often each thing happened since the start
+    metrics            what happened since the start, counted and timed
+    tracing            the same one by one, for those who collect spans
     housekeeping       throws away what is old
     lateness           what of it was told late, and why, for history
-    web                webhook, pages, health; `web.server` is gunicorn with the right settings
+    web                webhook, pages, health, `web.push` for viewers; `web.server` is gunicorn with
+                       the right settings
     scheduler          the clock: wakes delivery when something is due
     logs               one line for each thing that happened, and no secret in it
     wiring             the one place where parts are chosen and put together

@@ -12,6 +12,7 @@ from announcer import alerts, badges, policy, wire
 from announcer.author import Author
 from announcer.content import Content, thaw
 from announcer.gate import Gate
+from announcer.metrics import Metrics
 from announcer.network import (
     DeliveryError,
     Finds,
@@ -30,6 +31,7 @@ from announcer.outcome import Heard, Outcomes
 from announcer.policy import Breaker, Ending, Entry, Manners, NotLive, NotTold, State, Step
 from announcer.quiet import Quiet
 from announcer.settings import secrets_of
+from announcer.tracing import Tracing
 
 log = structlog.get_logger("announcer.delivery")
 
@@ -52,6 +54,8 @@ class Attempts:
         redact: Callable[[str], str],
         quiet_rules: Quiet,
         refresh: Callable[[], None],
+        metrics: Metrics,
+        tracing: Tracing,
         alerted: Sequence[str] = (),
     ) -> None:
         self.author, self._outbox = author, author.outbox
@@ -59,7 +63,13 @@ class Attempts:
         self._destinations, self._composer = author.destinations, author.composer
         self._redact, self._refresh = redact, refresh
         self.outcomes = Outcomes(
-            author.outbox, author.destinations, alerted, lambda: now(), lambda: dice()
+            author.outbox,
+            author.destinations,
+            alerted,
+            lambda: now(),
+            lambda: dice(),
+            metrics=metrics,
+            tracing=tracing,
         )
         self.finish = self.outcomes.store
 

@@ -21,7 +21,7 @@ from announcer.content import Channel, thaw
 from announcer.lateness import lateness
 from announcer.logs import configure
 from announcer.migrations import SchemaTooNew
-from announcer.network import DeliveryError, Moment, Network
+from announcer.network import DeliveryError, Moment, Network, Welcomes
 from announcer.outbox import BadAddress, StorageError, Unusable
 from announcer.policy import Broadcast
 from announcer.quiet import PAUSED
@@ -102,6 +102,9 @@ def check(offline: bool) -> None:
 
 
 def _check_account(name: str, network: Network, settings: Settings) -> bool:
+    if isinstance(network, Welcomes):  # how many have come
+        with _storage():
+            wiring.give_place(network, wiring.open_outbox(settings), name)
     try:
         account = network.check()
     except DeliveryError as problem:

@@ -6,12 +6,13 @@ Sources: urllib3 2.8 connection.py, CPython 3.11 http/client.py.
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from itertools import chain, zip_longest
-from typing import Any
+from typing import Any, ClassVar, ParamSpec, TypeVar
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -21,10 +22,20 @@ from announcer import crashpoints
 
 Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 """As getaddrinfo gives it."""
+P = ParamSpec("P")
+T = TypeVar("T")
+NAT64 = IPv6Network("64:ff9b::/96")
+"""Addresses of IPv4 as a translator writes them (RFC 6052)."""
+OWN_NAT64 = IPv6Network("64:ff9b:1::/48")
+"""The same within a network of one's own (RFC 8215), which Python 3.11 takes for the world's."""
 
 
 class TurnOver(Exception):
     """No OSError: urllib3 and requests would take it for a network's."""
+
+
+class NotPublic(OSError):
+    """The host has no address that is everybody's: it is of this machine, or of its own network."""
 
 
 class Progress(threading.local):
@@ -46,6 +57,7 @@ class _Watched:
     this thread's turn.
     """
 
+    public_only: ClassVar[bool] = False
     sock: socket.socket | None
     port: int
     timeout: Any
@@ -81,7 +93,10 @@ class _Watched:
         and tries every address of IPv6 before the first of IPv4.
         """
         try:
-            return dial(self._dns_host, self.port, self.timeout, self.socket_options or ())
+            options = self.socket_options or ()
+            # A proxy's address is the operator's choice, and the proxy's is who is behind it.
+            public = self.public_only and getattr(self, "proxy", None) is None
+            return dial(self._dns_host, self.port, self.timeout, options, public_only=public)
         except socket.gaierror as unknown:
             raise NameResolutionError(self._dns_host, self, unknown) from unknown  # type: ignore[arg-type]
         except TimeoutError as slow:
@@ -96,6 +111,14 @@ class _Plain(_Watched, HTTPConnection): ...
 class _Tls(_Watched, HTTPSConnection): ...
 
 
+class _PublicPlain(_Plain):
+    public_only = True
+
+
+class _PublicTls(_Tls):
+    public_only = True
+
+
 class PlainPool(HTTPConnectionPool):
     ConnectionCls = _Plain
 
@@ -104,15 +127,35 @@ class TlsPool(HTTPSConnectionPool):
     ConnectionCls = _Tls
 
 
-def dial(host: str, port: int, patience: float, options: Sequence[Any] = ()) -> socket.socket:
-    """A connection to the first address of *host* that takes one. *patience* is in seconds, for the
-    look for its name and for each address; all of them together get twice that.
+class PublicPlainPool(HTTPConnectionPool):
+    ConnectionCls = _PublicPlain
 
-    Raises gaierror, TimeoutError, or another OSError.
+
+class PublicTlsPool(HTTPSConnectionPool):
+    ConnectionCls = _PublicTls
+
+
+def dial(
+    host: str,
+    port: int,
+    patience: float,
+    options: Sequence[Any] = (),
+    *,
+    public_only: bool = False,
+) -> socket.socket:
+    """A connection to the first address of *host* that takes one. *patience* is in seconds, for the
+    look for its name and for each address; all of them together get twice that. *public_only* is
+    for a host that a stranger chose: it is asked of the very address that is connected to, so that
+    a name which leads elsewhere the second time gains nothing.
+
+    Raises gaierror, TimeoutError, NotPublic, or another OSError.
     """
     until = time.monotonic() + 2 * patience
     problem: OSError = TimeoutError()
     for family, kind, protocol, _, address in look_up(host, port, patience):
+        if public_only and not is_public(address[0]):
+            problem = NotPublic()
+            continue
         left = min(patience, until - time.monotonic())
         if left <= 0:
             break
@@ -129,6 +172,21 @@ def dial(host: str, port: int, patience: float, options: Sequence[Any] = ()) -> 
             sock.settimeout(patience)
             return sock
     raise problem
+
+
+def is_public(address: str) -> bool:
+    """Whether *address* is one of the world, however it is written; also if it leads to one of
+    IPv4 (mapped, 6to4, NAT64).
+    """
+    ip: IPv4Address | IPv6Address = ip_address(address.partition("%")[0])
+    if isinstance(ip, IPv6Address):
+        if ip in OWN_NAT64:
+            return False
+        if ip in NAT64:
+            ip = IPv4Address(int(ip) & 0xFFFFFFFF)
+        else:
+            ip = ip.ipv4_mapped or ip.sixtofour or ip
+    return ip.is_global and not ip.is_multicast
 
 
 def look_up(host: str, port: int, patience: float) -> Sequence[Address]:
@@ -193,6 +251,20 @@ def not_after(deadline: datetime) -> Iterator[None]:
         yield
     finally:
         progress.ends = before
+
+
+def under_this_limit(work: Callable[P, T]) -> Callable[P, T]:
+    """*work* for another thread, in which no request begins after this thread's turn either."""
+    ends = progress.ends
+
+    def limited_work(*args: P.args, **kwargs: P.kwargs) -> T:
+        before, progress.ends = progress.ends, ends
+        try:
+            return work(*args, **kwargs)
+        finally:
+            progress.ends = before
+
+    return limited_work
 
 
 def turn_is_over() -> bool:

@@ -21,10 +21,13 @@ from announcer import attempt
 from announcer.attempt import Attempts, fingerprint
 from announcer.author import Author
 from announcer.content import Channel, Composer
+from announcer.metrics import Metrics
 from announcer.network import Network
 from announcer.outbox import CLOCK_SET, Claim, Outbox, StorageError
+from announcer.outcome import known_as
 from announcer.policy import Rules, State
 from announcer.quiet import NEVER, Quiet
+from announcer.tracing import OFF, Tracing
 
 log = structlog.get_logger("announcer.delivery")
 
@@ -65,11 +68,20 @@ class Delivery:
         quiet_rules: Quiet = NEVER,
         refresh: Callable[[], None] = lambda: None,
         alerted: Sequence[str] = (),
+        metrics: Metrics | None = None,
+        tracing: Tracing = OFF,
     ) -> None:
+        self._tracing = tracing
         self._outbox, self._destinations, self._wake = outbox, destinations, wake
         author = Author(outbox, rules, destinations, channels, composer)
         self.attempts = Attempts(
-            author, redact=redact, quiet_rules=quiet_rules, refresh=refresh, alerted=alerted
+            author,
+            redact=redact,
+            quiet_rules=quiet_rules,
+            refresh=refresh,
+            alerted=alerted,
+            metrics=metrics or Metrics(),
+            tracing=tracing,
         )
         self.owner = f"{socket.gethostname()[:30]}-{os.getpid()}-{os.urandom(4).hex()}"
         self._pool = ThreadPoolExecutor(THREADS, "delivery")
@@ -154,6 +166,7 @@ class Delivery:
                 log.info("destination", destination=name, outcome="reopened", posts=",".join(again))
 
     def _work(self, claim: Claim) -> None:
+        begun = time.time_ns()
         try:
             self.attempts.make(claim)
         except StorageError:
@@ -169,6 +182,15 @@ class Delivery:
                 self._busy -= Counter([_network(claim)])
             if not self._stopping:
                 self._wake()
+            self._tracing.span(
+                "delivery",
+                claim.broadcast.id,
+                begun,
+                me=known_as(claim),
+                post=claim.entry.key,
+                destination=claim.entry.destination,
+                tries=claim.entry.tries,
+            )
 
 
 def _network(claim: Claim) -> str:

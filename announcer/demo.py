@@ -103,7 +103,7 @@ class Town:
         return {"message": "sent", "success": True}
 
     def _mastodon(self, key: str | None = None) -> ResponseReturnValue:
-        key = self._show("mastodon", request.values.get("status", ""), key)
+        key = self._show("mastodon", request.get_json()["status"], key)
         return {"id": key, "url": f"{self.address}/seen/{key}"}
 
     def _session(self) -> ResponseReturnValue:

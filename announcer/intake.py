@@ -1,17 +1,20 @@
 """The first half: an event in, decided and stored in one transaction. It talks to no network."""
 
+import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
 
 from announcer import badges, chat, policy, quiet
 from announcer.events import Event
+from announcer.metrics import Metrics
 from announcer.network import Moment
 from announcer.outbox import Outbox, Transaction
 from announcer.policy import Broadcast, Decision, Ending, Entry, Manners, Rules
 from announcer.quiet import NEVER, Quiet, Verdict
+from announcer.tracing import OFF, Tracing, nanoseconds
 
 log = structlog.get_logger("announcer.intake")
 
@@ -32,13 +35,17 @@ class Intake:
     manners: Mapping[str, Manners]
     wake: Callable[[], None]
     quiet: Quiet = NEVER
+    metrics: Metrics = field(default_factory=Metrics)
+    tracing: Tracing = OFF
 
     def take(self, event: Event, now: datetime) -> Decision:
         """Store *event* and what follows from it. Raises StorageError: nothing was stored then."""
+        begun = time.time_ns()
         taken = self.outbox.within(event.channel, lambda stored: self._store(stored, event, now))
         if taken is None:
             return Decision("a repeat: this event is known")
-        decision, held = taken
+        decision, held, new = taken
+        self.metrics.event(event.kind.value, found=event.found)
         log.info(
             "event",
             event_type=event.kind.value,
@@ -50,13 +57,27 @@ class Intake:
         )
         if decision.broadcast:
             self.wake()
+            self._trace(event, decision.broadcast, decision.because, begun, new=new)
         return decision
+
+    def _trace(self, event: Event, show: Broadcast, because: str, begun: int, *, new: bool) -> None:
+        if new:
+            at = nanoseconds(show.began.timestamp())
+            self.tracing.span(
+                "broadcast", show.id, at, me=show.id, broadcast=show.id, channel=show.channel
+            )
+        self.tracing.span(
+            "intake", show.id, begun, parent=told_as(event), kind=event.kind.value, because=because
+        )
 
     def _store(
         self, stored: Transaction, event: Event, now: datetime
-    ) -> tuple[Decision, set[str]] | None:
-        """What is decided, and what holds its posts back; None if *event* is known."""
+    ) -> tuple[Decision, set[str], bool] | None:
+        """What is decided, what holds its posts back, and whether there is a new broadcast; None if
+        *event* is known.
+        """
         held: set[str] = set()
+        new = False
         if stored.knows(event):
             return None
         past = stored.past(event.channel)
@@ -79,7 +100,7 @@ class Intake:
             if decision.mood is Moment.LIVE:
                 held = {entry.reason for entry in changed if entry.hush and entry.reason}
         stored.add(event, decision.because, broadcast.id if broadcast else None)
-        return decision, held
+        return decision, held, new
 
     def _judge(
         self, broadcast: Broadcast, now: datetime, *, paused: bool
@@ -118,3 +139,8 @@ class Intake:
                 if end.key not in keys:
                     after.append(end)
         return after
+
+
+def told_as(event: Event) -> str:
+    """What a trace calls the webhook, or the look at Owncast, that brought *event*."""
+    return f"event {event.channel} {event.id}"

@@ -9,11 +9,11 @@ import hashlib
 import json
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import regex
 from pydantic import BaseModel, ConfigDict, PrivateAttr, field_validator
@@ -63,7 +63,7 @@ class Dialect(StrEnum):
     MARKDOWN = "markdown"
     CHAT = "chat"  # Markdown in which a sign may be written as an entity of HTML
     HTML = "html"
-    SLACK = "slack"
+    MRKDWN = "mrkdwn"  # not Markdown, though it looks like it: single stars, entities
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +216,60 @@ class ForgetfulMemory:
 
     def put(self, name: str, value: str) -> None:
         self._values[name] = value
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What subscribers are to be told: *said* of *topic*, which is the same for all that one post
+    ever says. Both are short words that a network makes.
+    """
+
+    topic: str
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subscriber:
+    """One who asked to be told. *sealed* is how to reach it, which only its network can read.
+
+    *tries* is how often it was tried with the message in question, *not_before* when it may be
+    tried again. *steady*: it was reached the last time that there was news.
+    """
+
+    id: str
+    sealed: str = field(repr=False)
+    tries: int = 0
+    not_before: datetime | None = None
+    steady: bool = False
+
+
+class Subscribers(Protocol):
+    """Those of one destination, and what each was told last, so that a further try goes to the
+    others only.
+    """
+
+    def add(self, id: str, sealed: str, most: int) -> bool:  # noqa: A002  # as it is called
+        """False if there are *most* already. Whoever is there is kept, with the new address."""
+
+    def drop(self, ids: Collection[str]) -> None: ...
+    def count(self) -> int: ...
+
+    def without(self, message: Message) -> list[Subscriber]:
+        """Those who were told nothing of its topic yet, those that are easily reached first."""
+
+    def behind(self, message: Message) -> list[Subscriber]:
+        """Those who were told something else of its topic."""
+
+    def told(self, topic: str) -> int:
+        """How many know of it."""
+
+    def reached(self, message: Message, ids: Collection[str]) -> None: ...
+
+    def missed(self, message: Message, tried: Collection[Subscriber]) -> None:
+        """To be tried again, as their *tries* and *not_before* say."""
+
+    def give_up(self, ids: Collection[str], most: int) -> None:
+        """They missed this news. Whoever missed *most* in a row is dropped."""
 
 
 class Network(BaseModel, ABC):
@@ -421,6 +475,31 @@ class Shines(ABC):
     @abstractmethod
     def dim(self, live: Receipt, card: Card | None) -> None:
         """Clear ours, and nobody else's. Harmless to repeat: what is off already is a success."""
+
+
+class Welcomes(ABC):
+    """A network whose audience comes to a page of ours and asks to be told. Whoever knows the
+    address of the page may do that.
+    """
+
+    @property
+    @abstractmethod
+    def public_key(self) -> str:
+        """What a browser subscribes with."""
+
+    @abstractmethod
+    def keep_subscribers_in(self, subscribers: Subscribers) -> None:
+        """From now on."""
+
+    @abstractmethod
+    def welcome(self, subscription: Mapping[str, Any]) -> bool:
+        """Tell it from now on; harmless to repeat. False if there is no room for one more. Raises
+        ValueError if it can not be used: it is a stranger's.
+        """
+
+    @abstractmethod
+    def part_with(self, endpoint: str) -> None:
+        """Tell it no more. Harmless to repeat."""
 
 
 def break_mentions(text: str) -> str:

@@ -4,7 +4,7 @@ held against the destination, a badge beside the post, an alert for the operator
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
@@ -12,14 +12,22 @@ import structlog
 from announcer import alerts, badges, chat, policy
 from announcer.alerts import Alert
 from announcer.content import Content
+from announcer.metrics import Metrics
 from announcer.network import DeliveryError, Moment, Network, Receipt, Shines
 from announcer.outbox import Claim, Consequences, Outbox, StorageError, Try
 from announcer.policy import Entry, State
+from announcer.tracing import OFF, Tracing, nanoseconds
 
 log = structlog.get_logger("announcer.delivery")
 
 STORE_AGAIN = (0.1, 0.5, 1.0, 2.0, 5.0)
 """Seconds between attempts to store what a network answered; the last one is repeated."""
+
+
+RESTS = (State.SETTLED, State.WITHDRAWN, State.FAILED, State.UNSURE, State.GONE)
+"""Nothing more is done by itself."""
+WELL = ("delivered", "found", "not up")
+"""Of a try: the network said what we wanted to know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,8 @@ class Outcomes:
     now: Callable[[], datetime]
     dice: Callable[[], float]
     stopping: bool = False
+    metrics: Metrics = field(default_factory=Metrics)
+    tracing: Tracing = OFF
 
     def store(
         self,
@@ -84,6 +94,35 @@ class Outcomes:
                 time.sleep(STORE_AGAIN[min(attempt, len(STORE_AGAIN) - 1)])
                 attempt += 1
         _tell(claim, entry, what, beyond, self.now(), stored=stored)
+        if what:
+            self._count_try(claim, entry, what)
+        if stored:
+            self._count_post(claim, entry)
+
+    def _count_try(self, claim: Claim, entry: Entry, what: Try) -> None:
+        again = claim.entry.tries > 1
+        self.metrics.tried(entry.destination, what.step, what.outcome, what.took, again=again)
+        begun = nanoseconds(what.at.timestamp())
+        self.tracing.span(
+            "try",
+            claim.broadcast.id,
+            begun,
+            begun + nanoseconds(what.took),
+            parent=known_as(claim),
+            failed=what.outcome not in WELL,
+            post=entry.key,
+            destination=entry.destination,
+            step=what.step,
+            outcome=what.outcome,
+        )
+
+    def _count_post(self, claim: Claim, entry: Entry) -> None:
+        if entry.state in RESTS:
+            self.metrics.rested(entry.destination, entry.moment.value, entry.state.value)
+        first = claim.entry.shown is None and claim.receipt is None
+        if first and entry.shown is Moment.LIVE and entry.moment is Moment.LIVE:
+            since = self.now() - claim.broadcast.began
+            self.metrics.told(entry.destination, since.total_seconds())
 
     def _alerts(
         self, claim: Claim, entry: Entry, what: Try | None, closing: tuple[str, str] | None
@@ -117,6 +156,12 @@ class Outcomes:
         return badges.beside(entry, self.now()) if wanted else None
 
 
+def known_as(claim: Claim) -> str:
+    """What a trace calls all that is done with *claim*: no two of a post share its time."""
+    entry = claim.entry
+    return f"delivery {entry.key} {entry.tries} {entry.next_at.timestamp()}"
+
+
 def _tell(
     claim: Claim,
     entry: Entry,
@@ -139,8 +184,7 @@ def _tell(
         log.info("destination", destination=destination, outcome="answers again")
     planned = entry.state is State.DUE and entry.reason in ("", chat.WAITING)
     well = planned or entry.state in (State.SETTLED, State.WITHDRAWN)
-    level = log.info if well else log.warning
-    level(
+    (log.info if well else log.warning)(
         "post",
         post=entry.key,
         state=entry.state.value if stored else "lost to another owner",

@@ -12,10 +12,11 @@ import structlog
 
 from announcer import sightings
 from announcer.events import Event, Kind, Status
-from announcer.intake import Intake
+from announcer.intake import Intake, told_as
 from announcer.outbox import StorageError
+from announcer.policy import Sight
 from announcer.sightings import Lately
-from announcer.watch import Watch
+from announcer.watch import Watch, sight_of
 
 log = structlog.get_logger("announcer.patrol")
 
@@ -41,6 +42,9 @@ class Patrol:
         self._owner, self._duty = owner, f"watch {channel}"
         self._lasts = 2 * intake.rules.poll + LASTS
         self._lately = Lately()
+        self.seen: Sight | None = None
+        """What Owncast showed last; None as long as it is not us who ask."""
+        self.answered: datetime | None = None
         self._answers = True
         self._storing = threading.Lock()
         self._stopping = False
@@ -48,17 +52,20 @@ class Patrol:
 
     def look(self) -> datetime:
         """One round; when the next is due."""
-        status = None
+        status, begun = None, time.time_ns()
         try:
             with self._storing:
                 ours = self._ours()
             if ours:
                 status = self._watch.status()
                 self._tell(status is not None)
+                self.seen = sight_of(status)
+                if status is not None:
+                    self.answered = datetime.now(UTC)
                 with self._storing:
                     # Once more: it may have been frozen since it asked, and what it saw be old.
                     if self._ours():
-                        self._compare(status, datetime.now(UTC))
+                        self._compare(status, datetime.now(UTC), begun)
         except StorageError as problem:  # the next round finds it again
             log.error("storage", channel=self.channel, reason=type(problem).__name__)
         dice = random.random()  # noqa: S311  # jitter, no secret
@@ -83,9 +90,10 @@ class Patrol:
         ours = self._outbox.hold(self._duty, self._owner, datetime.now(UTC), self._lasts)
         if not ours:
             self._lately = Lately()  # what was seen before says nothing of what others saw since
+            self.seen = None
         return ours
 
-    def _compare(self, status: Status | None, now: datetime) -> None:
+    def _compare(self, status: Status | None, now: datetime, begun: int) -> None:
         past = self._outbox.past(self.channel)
         self._lately = sightings.remember(self._lately, status, past, now)
         if status is None:
@@ -93,7 +101,9 @@ class Patrol:
         rules = self._intake.rules
         event = sightings.notice(status, past, self._lately, rules, self.channel, now)
         if event:  # whatever else there is, the next round finds
-            self._intake.take(self._named(event), now)
+            show = self._intake.take(self._named(event), now).broadcast
+            if show:
+                self._intake.tracing.span("watch", show.id, begun, me=told_as(event))
         elif past.broadcast and sightings.is_due(self._lately, past, now):
             self._outbox.sighted(past.broadcast.id, now, self._lately.peak)
 

@@ -214,7 +214,8 @@ class Environment:
 
     def resembles(self, prefix: str) -> bool:
         """Whether a variable that nobody knows yet begins almost like *prefix*."""
-        heads = {variable.partition("_")[0] for variable in set(self._variables) - self._known}
+        unknown = set(self._variables) - self._known
+        heads = {variable.partition("_")[0] for variable in unknown if "_" in variable}
         return any(_alike(prefix, head) for head in heads)
 
     def learn(self, prefix: str, model: type[BaseModel]) -> None:
@@ -279,7 +280,7 @@ def _alike(one: str, other: str) -> bool:
 
 def variable_name(prefix: str, field: str) -> str:
     """`MASTODON` and `access_token` make `MASTODON_ACCESS_TOKEN`; `MASTODON__MUSIC` doubles it."""
-    return f"{prefix}{'__' if '__' in prefix else '_'}{field.upper()}"
+    return f"{prefix}{'__' if '__' in prefix else '_'}{field.rstrip('_').upper()}"
 
 
 def is_secret(info: FieldInfo) -> bool:

@@ -23,8 +23,19 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import ReadTimeoutError
 
 from announcer import crashpoints
-from announcer.connection import PlainPool, TlsPool, TurnOver, limited, progress, turn_is_over
+from announcer.connection import (
+    NotPublic,
+    PlainPool,
+    PublicPlainPool,
+    PublicTlsPool,
+    TlsPool,
+    TurnOver,
+    limited,
+    progress,
+)
 from announcer.connection import not_after as not_after
+from announcer.connection import turn_is_over as turn_is_over
+from announcer.connection import under_this_limit as under_this_limit
 from announcer.line import Line as Line
 from announcer.line import line
 from announcer.line import tls as tls
@@ -50,6 +61,7 @@ FAR = timedelta(minutes=5)
 
 log = structlog.get_logger("announcer.wire")
 POOLS = {"http": PlainPool, "https": TlsPool}
+PUBLIC_POOLS = {"http": PublicPlainPool, "https": PublicTlsPool}
 _heard = threading.local()
 _strange_clocks: set[str] = set()
 
@@ -57,13 +69,17 @@ _strange_clocks: set[str] = set()
 class Adapter(HTTPAdapter):
     """The last piece of ours before the socket. A test puts its fake network in place of `send`."""
 
+    def __init__(self, *, public_only: bool = False, **kwargs: Any) -> None:
+        self._pools = PUBLIC_POOLS if public_only else POOLS
+        super().__init__(**kwargs)
+
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = POOLS
+        self.poolmanager.pool_classes_by_scheme = self._pools
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
         manager = super().proxy_manager_for(*args, **kwargs)  # another manager than the above
-        manager.pool_classes_by_scheme = POOLS
+        manager.pool_classes_by_scheme = self._pools
         return manager
 
 
@@ -73,6 +89,10 @@ class Session(requests.Session):
     *instead_of* is an origin that a library insists on; requests to it go to *origin*, changed
     before they are signed. *total* is in seconds, *size* in bytes. One session serves one thread at
     a time.
+
+    *public_only* is for an origin that a stranger chose: nothing is sent to this machine or into
+    its own network. Through the operator's proxy that is the proxy's to see to, which alone knows
+    where a name leads.
     """
 
     proxy: ClassVar[str | None] = None
@@ -85,6 +105,7 @@ class Session(requests.Session):
         instead_of: str | None = None,
         total: float | None = None,
         size: int = SIZE,
+        public_only: bool = False,
     ) -> None:
         super().__init__()
         self._total, self._size = total, size
@@ -94,9 +115,10 @@ class Session(requests.Session):
         self.headers["User-Agent"] = "Announcer (go-live announcements for Owncast)"
         self._origin, self._instead_of = origin.rstrip("/"), instead_of
         self._place = _place(origin)
-        if self.proxy and not _is_loopback(self._place[1]):
+        # What is near goes past the proxy, but not for a stranger.
+        if self.proxy and (public_only or not _is_loopback(self._place[1])):
             self.proxies = {"http": self.proxy, "https": self.proxy}
-        adapter = Adapter(max_retries=0)
+        adapter = Adapter(max_retries=0, public_only=public_only)
         self.mount("https://", adapter)
         self.mount("http://", adapter)
 
@@ -168,6 +190,8 @@ def _why_not_sent(problem: BaseException) -> str:
         return "its certificate does not hold (or our clock is wrong)"
     if isinstance(problem, requests.exceptions.SSLError):
         return "no secure connection: it offers no TLS that is safe"
+    if any(isinstance(one, NotPublic) for one in reasons):
+        return "its address is not a public one"
     if isinstance(problem, requests.Timeout):
         return "no connection in time"
     return "no connection"

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from announcer import migrations, networks, outbox, wire
+from announcer import migrations, networks, outbox, tracing, wire
 from announcer.answers import Answers
 from announcer.attempt import manners_of
 from announcer.content import Channel, Composer
@@ -21,12 +22,13 @@ from announcer.delivery import Delivery
 from announcer.housekeeping import Housekeeping
 from announcer.intake import Intake
 from announcer.logs import Redactor
-from announcer.network import Network
+from announcer.metrics import Metrics
+from announcer.network import Moment, Network, Welcomes
 from announcer.networks import NotInstalledError
-from announcer.outbox import DestinationMemory, Outbox, StorageError
+from announcer.outbox import DestinationMemory, DestinationSubscribers, Outbox, StorageError
 from announcer.patrol import Patrol
 from announcer.pictures import Pictures
-from announcer.policy import Rules
+from announcer.policy import Rules, State
 from announcer.quiet import NEVER, Quiet
 from announcer.rollcall import RollCall
 from announcer.rotation import Rotation
@@ -42,7 +44,7 @@ from announcer.settings import (
     setting,
     variable_name,
 )
-from announcer.tally import Tally
+from announcer.tracing import OFF, Collector, Tracing
 from announcer.watch import Watch
 from announcer.wording import Templates
 
@@ -53,6 +55,10 @@ DEFAULT = "default"
 """The channel of the unnamed Owncast server."""
 LONGEST_NAME = 60
 """Letters of an account's or a channel's name: it is part of keys, and those have columns."""
+BEGUN = (State.SETTLED, State.FAILED, State.UNSURE)
+"""What announcements come to: counted from zero on, so that the first is seen."""
+FLUSH = 2.0
+"""Seconds, beyond the patience of a stop, for the last spans."""
 TOKEN = re.compile(r"[A-Za-z0-9_-]{16,}")
 """A webhook token: shorter ones can be guessed, other characters do not survive in an address."""
 
@@ -83,6 +89,11 @@ class Service(BaseModel):
         "not see, such as a second Discord webhook `discord.ops`.",
         default=(),
     )
+    metrics_token: SecretStr | None = setting(
+        "A long random word that lets a program read `/metrics`, as its bearer token. Without it "
+        "the admin password does, and without that nobody but this machine.",
+        default=None,
+    )
     overlay_token: SecretStr | None = setting(
         "A long random word. It turns on the page for OBS: `/overlay/<token>`, as a browser source "
         "over your stream, shows each post as it goes up.",
@@ -109,7 +120,7 @@ class Service(BaseModel):
     )
     log_format: Literal["console", "json"] = setting("`console` or `json`.", default="console")
 
-    @field_validator("overlay_token")
+    @field_validator("overlay_token", "metrics_token")
     @classmethod
     def _can_not_be_guessed(cls, token: SecretStr | None) -> SecretStr | None:
         if token and not TOKEN.fullmatch(token.get_secret_value()):
@@ -166,6 +177,7 @@ class Settings:
     quiet: Quiet = NEVER
     files: Mapping[str, SecretFile] = field(default_factory=dict, repr=False)
     """Those that secrets came from, by variable."""
+    traces: Collector | None = None
     again: "Callable[[Mapping[str, str]], Settings] | None" = field(
         default=None, repr=False, compare=False
     )
@@ -198,6 +210,8 @@ class Settings:
         groups = (self.service, *self.channels.values(), *self.destinations.values())
         password = urlsplit(self.service.database_url.get_secret_value()).password or ""
         found = [secret for group in groups for secret in secrets_of(group)]
+        for header in self.traces.headers.values() if self.traces else ():
+            found += [header, header.rpartition(" ")[2]]  # such as `Basic ...`
         return found + ([password, unquote(password)] if password else [])
 
     def serves(self, destination: str, channel: str) -> bool:
@@ -236,6 +250,11 @@ def read(variables: Mapping[str, str], contents: Mapping[str, str] | None = None
     destinations = _destinations(env)
     _cross_check(env, rules, channels, destinations)
     _check_alerts(env, service, destinations)
+    traces = None
+    try:
+        traces = tracing.collector(variables, env.warnings)
+    except ValueError as problem:
+        env.problems.append(str(problem))
     env.finish()
     if service is None or rules is None or quiet is None:
         raise SettingsError(env.problems)
@@ -248,6 +267,7 @@ def read(variables: Mapping[str, str], contents: Mapping[str, str] | None = None
         env.warnings,
         quiet,
         env.files,
+        traces,
         lambda contents: read(variables, contents),  # whose repr shows nothing
     )
 
@@ -279,7 +299,7 @@ def _destinations(env: Environment) -> dict[str, Network]:
                 env.problems.append(f"{name.upper()}_...: {missing}")
             continue
         for account, prefix in _prefixes(env, name.upper()).items():
-            wanted = [kind for kind in kinds if env.mentions(prefix, _own_fields(kind))]
+            wanted = _wanted(env, prefix, kinds)
             for kind in kinds:
                 if kind not in wanted:
                     env.learn(prefix, kind)
@@ -290,6 +310,21 @@ def _destinations(env: Environment) -> dict[str, Network]:
                 if destination := env.group(prefix, kind):
                     found[name if account == DEFAULT else f"{name}.{account}"] = destination
     return found
+
+
+def _wanted(env: Environment, prefix: str, kinds: Sequence[type[Network]]) -> list[type[Network]]:
+    """Those that a variable shows to be wanted. An option that several of them have, such as whom a
+    start pings, does not tell them apart.
+    """
+    wanted = [kind for kind in kinds if env.mentions(prefix, _own_fields(kind))]
+    held = Counter(field for kind in wanted for field in kind.model_fields)
+
+    def telling(kind: type[Network]) -> tuple[str, ...]:
+        fields = kind.model_fields
+        own = _own_fields(kind)
+        return tuple(field for field in own if fields[field].is_required() or held[field] == 1)
+
+    return [kind for kind in wanted if env.mentions(prefix, telling(kind))] or wanted
 
 
 def _own_fields(network: type[Network]) -> tuple[str, ...]:
@@ -355,6 +390,8 @@ def _check_alerts(
             env.problems.append(
                 f"ANNOUNCER_ALERTS must not name {name}: your viewers read its chat"
             )
+        elif isinstance(destinations[name], Welcomes):
+            env.problems.append(f"ANNOUNCER_ALERTS must not name {name}: anybody may subscribe")
 
 
 @dataclass(frozen=True)
@@ -373,8 +410,8 @@ class Parts:
     listener: Listener
     rollcall: RollCall
     patrols: Sequence[Patrol] = ()
-    heard: Tally = field(default_factory=Tally)
-    """Webhooks by what became of them."""
+    metrics: Metrics = field(default_factory=Metrics)
+    tracing: Tracing = OFF
 
     def start(self) -> None:
         self.outbox.enlist()
@@ -395,7 +432,9 @@ class Parts:
             patrol.stop(max(0.0, deadline - time.monotonic()))
         with suppress(StorageError):  # then the others wait for the end of its time
             self.outbox.give_back(self.delivery.owner)
-        return self.delivery.stop(max(0.0, deadline - time.monotonic()))
+        arrived = self.delivery.stop(max(0.0, deadline - time.monotonic()))
+        self.tracing.stop(FLUSH)
+        return arrived
 
 
 def composer(settings: Settings) -> Composer:
@@ -412,18 +451,29 @@ def open_outbox(settings: Settings) -> Outbox:
     return Outbox(engine)
 
 
+def give_place(network: Network, box: Outbox, destination: str) -> None:
+    """Where it keeps what must outlive a restart."""
+    network.remember_in(DestinationMemory(box, destination))
+    if isinstance(network, Welcomes):
+        network.keep_subscribers_in(DestinationSubscribers(box, destination))
+
+
 def assemble(settings: Settings) -> Parts:
     """Every part of the service. Raises StorageError, SchemaTooNew."""
     wire.Session.proxy = settings.service.proxy
     box = open_outbox(settings)
     for name, network in settings.destinations.items():
-        network.remember_in(DestinationMemory(box, name))
+        give_place(network, box, name)
     channels = {
         name: Channel(name, server.url, Watch(server.url), Pictures(server.url))
         if server.url
         else Channel(name)
         for name, server in settings.channels.items()
     }
+    metrics = Metrics()
+    announced = [(Moment.LIVE.value, state.value) for state in BEGUN]
+    metrics.expect(destinations=settings.destinations, rests=announced)
+    traces = tracing.start(settings.traces)
     delivery = Delivery(
         box,
         settings.rules,
@@ -435,12 +485,14 @@ def assemble(settings: Settings) -> Parts:
         refresh=lambda: rotation.refresh(),
         quiet_rules=settings.quiet,
         alerted=settings.service.alerts,
+        metrics=metrics,
+        tracing=traces,
     )
     clock = Clock(delivery.run)
 
     def take(contents: Mapping[str, str]) -> None:
         for name in settings.renew(contents):
-            settings.destinations[name].remember_in(DestinationMemory(box, name))
+            give_place(settings.destinations[name], box, name)
 
     def then() -> None:
         delivery.reopen_changed()
@@ -450,7 +502,16 @@ def assemble(settings: Settings) -> Parts:
     if settings.files:
         clock.add("secrets", rotation.look)
     manners = {name: manners_of(network) for name, network in settings.destinations.items()}
-    intake = Intake(box, settings.rules, settings.audience, manners, clock.wake, settings.quiet)
+    intake = Intake(
+        box,
+        settings.rules,
+        settings.audience,
+        manners,
+        clock.wake,
+        settings.quiet,
+        metrics,
+        traces,
+    )
     patrols = _patrols(settings, intake, delivery.owner)
     for patrol in patrols:
         clock.add(f"watch {patrol.channel}", patrol.look)
@@ -476,6 +537,8 @@ def assemble(settings: Settings) -> Parts:
         listener,
         rollcall,
         patrols,
+        metrics,
+        traces,
     )
 
 

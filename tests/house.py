@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 import structlog
 from flask.testing import FlaskClient
+from prometheus_client.parser import text_string_to_metric_families
 from werkzeug.test import TestResponse
 
 from announcer import logs, outbox, wiring
@@ -65,6 +66,12 @@ class House:
         return self.client.post(
             f"/webhooks/owncast/{token}", data=body, content_type="application/json"
         )
+
+    def scraped(self, name: str) -> list[tuple[dict[str, str], float]]:
+        """The samples of a metric as Prometheus gets them, labels and value."""
+        families = text_string_to_metric_families(self.client.get("/metrics").text)
+        samples = [one for family in families for one in family.samples]
+        return [(one.labels, one.value) for one in samples if one.name == name]
 
     def past_the_hold(self) -> None:
         """As if the time that posts wait for had come."""

@@ -46,13 +46,13 @@ def stands_in(serve: Serve, trusted: Authority, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def on_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OnStage]:
-    """Puts one network on a stage, under its own name, and all clocks to the stage's. Half of every
+    """Puts one network on a stage, named like its row, and all clocks to the stage's. Half of every
     jitter: the first wait is 1 s.
     """
     stages: list[Stage] = []
 
     def start(network: Network) -> Stage:
-        stage = Stage(tmp_path / "announcer.db", {network.name: network})
+        stage = Stage(tmp_path / "announcer.db", {type(network).__name__.lower(): network})
         stages.append(stage)
         monkeypatch.setattr("announcer.connection.now", lambda: stage.now)
         monkeypatch.setattr("announcer.attempt.now", lambda: stage.now)

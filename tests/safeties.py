@@ -18,8 +18,8 @@ class Safety(NamedTuple):
 SAFETIES = (
     Safety(
         "the idempotency key",
-        "announcer/networks/mastodon.py",
-        "                    idempotency_key=self._idempotency_key(post, media),\n",
+        "announcer/networks/mastodon/__init__.py",
+        '            headers={"Idempotency-Key": self._idempotency_key(post, media)},\n',
         "",
         "an_idempotency_key_belongs_to_one_account_and_one_try",
     ),
@@ -158,7 +158,7 @@ SAFETIES = (
     ),
     Safety(
         "allowed_mentions",
-        "announcer/networks/discord.py",
+        "announcer/networks/discord/message.py",
         '        "allowed_mentions": {"parse": []},\n',
         "",
         "an_edit_pings_nobody",
@@ -172,8 +172,8 @@ SAFETIES = (
     ),
     Safety(
         "the escape of a dialect",
-        "announcer/networks/discord.py",
-        "        return _escape(text)\n",
+        "announcer/networks/discord/channel.py",
+        "        return escape(text)\n",
         "        return text\n",
         "a_title_is_plain_text",
     ),
@@ -201,7 +201,7 @@ SAFETIES = (
     Safety(
         "our own connections, also to a proxy",
         "announcer/wire.py",
-        "        manager.pool_classes_by_scheme = POOLS\n",
+        "        manager.pool_classes_by_scheme = self._pools\n",
         "",
         "through_a_proxy_the_limits_hold_and_what_left_may_be_posted",
     ),

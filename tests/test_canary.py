@@ -45,6 +45,9 @@ TROUBLES = (
 )
 """Each is an account of every network. `bug` is one of ours, in the adapter."""
 
+WORDS = ("ANNOUNCER_METRICS_TOKEN", "ANNOUNCER_OVERLAY_TOKEN")
+"""Secrets that may hold letters and digits only."""
+
 CLUMSY = """
 import faulthandler, signal
 from announcer import wire
@@ -161,7 +164,10 @@ class Canaries:
             "OWNCAST_URL": street.at("t404"),
             "ANNOUNCER_HOLD": "0s",
             "ANNOUNCER_LOG_LEVEL": "debug",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": street.at("t503"),
         }
+        self.markers["OTEL_EXPORTER_OTLP_HEADERS"] = marker = self._word("t503")
+        self.variables["OTEL_EXPORTER_OTLP_HEADERS"] = f"x-key={marker},x={marker}%2F%2B%3D"
 
     def _fill(
         self,
@@ -181,7 +187,7 @@ class Canaries:
                 value = given.get(field, SECRET)
                 if row and value not in (row.secret, SECRET):
                     value = value.replace(row.secret, marker)
-                elif marker != word or field.startswith(("webhook_", "overlay_")):
+                elif marker != word or name in WORDS or field.startswith("webhook_"):
                     value = marker
                 else:  # signs that every way of encoding writes in its own way
                     value = f"{marker}/+=&%?x"
@@ -307,6 +313,11 @@ def faces(service: Service, canaries: Canaries) -> Iterator[str]:
         for path in ("/healthz", "/readyz", "/metrics", "/nowhere", "/static/live.js", "/login"):
             answer = requests.get(service.url + path, auth=auth, timeout=5)
             yield f"{answer.headers} {answer.text}"
+    for word in (canaries.variables["ANNOUNCER_METRICS_TOKEN"], "wrong"):
+        bearer = {"Authorization": f"Bearer {word}"}
+        answer = requests.get(f"{service.url}/metrics", headers=bearer, timeout=5)
+        assert answer.status_code == (401 if word == "wrong" else 200)
+        yield f"{answer.headers} {answer.text}"
     for path in (f"/overlay/{overlay}/events", f"/overlay/{overlay}x", "/overlay/wrong"):
         answer = requests.get(service.url + path, timeout=30)
         yield f"{answer.headers} {answer.text}"

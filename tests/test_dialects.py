@@ -13,6 +13,8 @@ from announcer.networks import available
 from announcer.web.dialects import read
 from tests.test_pages import HOSTILE
 
+LOOKALIKES = str.maketrans("∗ˍ∼‵｀", "*_~``")
+"""What takes the place of a sign where a network has no way to escape it."""
 OURS = re.compile(r"</?(?:strong|em|u|s|code)>|<span class=\"(?:link|tag)\">|</span>")
 
 
@@ -43,10 +45,10 @@ def words(text: str, dialect: Dialect) -> str:
         ("markdown", "<@&118642> hi", '<span class="tag">@</span> hi'),
         ("markdown", "&lt;b&gt;", "&amp;lt;b&amp;gt;"),
         ("chat", "a&#42;b&#60;i&#62; &amp; **c**", "a*b&lt;i&gt; &amp; <strong>c</strong>"),
-        ("slack", "*b* _i_ ~s~ &lt;!h&gt;", "<strong>b</strong> <em>i</em> <s>s</s> &lt;!h&gt;"),
-        ("slack", "<https://a.example|here>", '<span class="link">here</span>'),
-        ("slack", "<https://b.example>", '<span class="link">https://b.example</span>'),
-        ("slack", "<!channel>", '<span class="tag">@channel</span>'),
+        ("mrkdwn", "*b* _i_ ~s~ &lt;!h&gt;", "<strong>b</strong> <em>i</em> <s>s</s> &lt;!h&gt;"),
+        ("mrkdwn", "<https://a.example|here>", '<span class="link">here</span>'),
+        ("mrkdwn", "<https://b.example>", '<span class="link">https://b.example</span>'),
+        ("mrkdwn", "<!channel>", '<span class="tag">@channel</span>'),
         ("html", "<b>a</b> <i>b &amp; c</i>", "<strong>a</strong> <em>b &amp; c</em>"),
         ("html", '<a href="javascript:alert(1)">x</a>', '<span class="link">x</span>'),
         ("html", "<b>a<i>b</b>c", "<strong>a<em>b</em></strong>c"),
@@ -66,7 +68,7 @@ def test_what_a_network_escapes_is_shown_as_it_was_written(network: type[Network
         r"5 * 3 ** 2_x_ ~~a~~ `b` <i> & \ @all #oak (c) [d] ||e|| 1. f! 100% =g= {h} | &lt; &#42;"
     )
     escaped = network.escape(network.model_construct(), title)
-    assert words(escaped, network.dialect) == title
+    assert words(escaped, network.dialect).translate(LOOKALIKES) == title
 
 
 @pytest.mark.parametrize("dialect", list(Dialect))

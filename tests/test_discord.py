@@ -22,7 +22,9 @@ from announcer.network import (
     TryLater,
     Unsure,
 )
-from announcer.networks.discord import AGENT, GREY, RED, Discord
+from announcer.networks.discord import Discord
+from announcer.networks.discord.api import AGENT
+from announcer.networks.discord.message import GREY, RED
 
 TOKEN = "webhook-token"
 URL = f"https://discord.com/api/webhooks/11/{TOKEN}"

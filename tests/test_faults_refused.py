@@ -104,7 +104,7 @@ def test_e17_a_right_that_is_missing_is_told_and_asked_for_once(
 ) -> None:
     row.prepare(wire)
     said = "You do not have the right to post here"
-    wire.answers(403, {"error": said, "message": said, "detail": said})
+    wire.answers(403, dict.fromkeys(("error", "message", "detail", "description"), said))
     stage = on_stage(row.make())
     stage.hear()
     stage.run()
@@ -205,6 +205,7 @@ def delete_by_hand(
     limit(wire, 500)
     wire.answers(200, MESSAGE if network.name == "discord" else STATUS)
     wire.always("GET", HOOK, 200, {"guild_id": "44", "channel_id": "22"})
+    wire.always("GET", "/api/v1/statuses/7", status, body)
     wire.answers(status, body)
     stage = on_stage(network)
     stage.hear(title="Drawers")

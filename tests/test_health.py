@@ -139,6 +139,34 @@ def test_b04_a_locked_database_holds_up_a_crowd_no_longer_than_one(home: House) 
     assert time.monotonic() - begun < 1.0
 
 
+@pytest.mark.parametrize(
+    ("closed", "alone", "told"),
+    [
+        (["discord"], [], {"destinations_closed": 1}),
+        ([], ["discord"], {"destinations_left_alone": 1}),
+        (["discord"], ["discord"], {"destinations_closed": 1}),
+        (["discord.gone"], ["mastodon"], {}),
+    ],
+    ids=["closed", "left alone", "both is closed", "not configured any more"],
+)
+def test_broken_accounts_are_told_and_no_reason_to_restart(
+    home: House, closed: list[str], alone: list[str], told: dict[str, int]
+) -> None:
+    """How many, to anybody; which, on the page."""
+    now = datetime.now(UTC)
+    for name in closed:
+        home.parts.outbox.close(name, "a fingerprint", "401 no such token", now)
+    with home.parts.outbox.engine.begin() as connection:
+        for name in alone:
+            values = (name, 3, now.timestamp(), now.timestamp() + 600, "503")
+            connection.exec_driver_sql("INSERT INTO breakers VALUES (?, ?, ?, ?, ?)", values)
+    status, said = ask(home, "/readyz")
+    assert (status, said["ok"]) == (200, True)
+    assert {name: n for name, n in said.items() if name.startswith("destinations")} == told
+    assert "discord" not in str(said)
+    assert ask(home, "/healthz") == (200, {"ok": True})
+
+
 def test_no_network_is_asked(tmp_path: Path, wire: Wire) -> None:
     """An outage there must never restart us."""
     wire.breaks(refused, times=100)

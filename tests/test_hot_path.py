@@ -15,8 +15,8 @@ from announcer.outbox import Outbox, Try
 from tests.fakes import NOW, Fake, Harmless, Stage
 
 BIG = ("posts", "tries", "events", "broadcasts")
-SMALL = ("posts_due", "posts_in_flight")
-"""Indexes of what is under way only."""
+SMALL = ("posts_due", "posts_in_flight", "posts_in_doubt")
+"""Indexes of what is under way or in doubt only."""
 
 
 @pytest.fixture
@@ -68,6 +68,8 @@ def everything(box: Outbox, stage: Stage) -> None:
     box.forget_events(NOW)
     box.retry("b/live/fake", NOW, NOW)
     box.prove_writable()
+    box.under_way(NOW)
+    box.breakers(NOW)
 
 
 def test_no_statement_of_the_hot_path_reads_all_of_a_big_table(

@@ -5,12 +5,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import parse_qs
 
 import pytest
 
-from announcer.contract.fake import Sent, Wire, read_timeout, reset
-from announcer.network import Gone, Moment, Post, Receipt, Refused, TryLater, Unsure
+from announcer.contract.fake import Wire, read_timeout, reset
+from announcer.network import Gone, Moment, Post, Receipt, Refused, TryLater
 from announcer.networks import mastodon
 from announcer.networks.mastodon import Mastodon
 
@@ -38,10 +37,6 @@ def account(**settings: Any) -> Mastodon:
     return Mastodon.model_validate({"api_base_url": HOME, "access_token": "hush", **settings})
 
 
-def form(sent: Sent) -> dict[str, str]:
-    return {name: values[0] for name, values in parse_qs(sent.body.decode()).items()}
-
-
 def key_of(wire: Wire) -> str:
     return wire.sent[-1].request.headers["Idempotency-Key"]
 
@@ -52,20 +47,26 @@ def key_of(wire: Wire) -> str:
 def test_the_visibility_is_always_sent_since_gotosocial_has_another_default(wire: Wire) -> None:
     wire.answers(200, UP)
     ACCOUNT.publish(POST)
-    assert form(wire.sent[-1]) == {"status": TEXT, "visibility": "public", "sensitive": "0"}
+    assert wire.sent[-1].json == {
+        "status": TEXT,
+        "visibility": "public",
+        "sensitive": False,
+        "content_type": "text/plain",
+    }
 
 
 def test_every_setting_of_a_post_reaches_the_server(wire: Wire) -> None:
     wire.answers(200, UP)
     mine = account(visibility="unlisted", language="de", spoiler_text="Stream")
     mine.publish(replace(POST, reply_to=Receipt("5")))
-    assert form(wire.sent[-1]) == {
+    assert wire.sent[-1].json == {
         "status": TEXT,
         "visibility": "unlisted",
         "language": "de",
         "spoiler_text": "Stream",
-        "sensitive": "0",
+        "sensitive": True,
         "in_reply_to_id": "5",
+        "content_type": "text/plain",
     }
 
 
@@ -109,12 +110,6 @@ def test_an_error_that_pleroma_replays_asks_for_another_key(wire: Wire) -> None:
 def test_a_post_that_pleroma_replays_is_up(wire: Wire) -> None:
     wire.answers(200, UP, {"idempotent-replayed": "true"})
     assert ACCOUNT.publish(POST).id == "7"
-
-
-def test_a_good_answer_that_the_library_can_not_read_may_be_up(wire: Wire) -> None:
-    wire.answers(200, UP, {"X-RateLimit-Reset": "soon"})
-    with pytest.raises(Unsure):
-        ACCOUNT.publish(POST)
 
 
 @pytest.mark.parametrize("answer_id", ["01J9Z8", "109348502934850293", 109348502934850293])
@@ -163,11 +158,17 @@ def test_a_change_sends_the_content_warning_again_or_it_would_be_lost(wire: Wire
     receipt = account(spoiler_text="Stream").revise(Receipt("7"), replace(POST, text="It ended"))
     assert receipt == Receipt("7", f"{HOME}/@kestrel/7")
     assert (wire.sent[-1].request.method, wire.sent[-1].path) == ("PUT", "/api/v1/statuses/7")
-    assert form(wire.sent[-1]) == {"status": "It ended", "spoiler_text": "Stream"}
+    assert wire.sent[-1].json == {
+        "status": "It ended",
+        "spoiler_text": "Stream",
+        "sensitive": True,
+        "content_type": "text/plain",
+    }
 
 
 @pytest.mark.parametrize("status", [404, 410])
 def test_e19_what_a_person_deleted_is_gone(wire: Wire, status: int) -> None:
+    wire.always("GET", "/api/v1/statuses/7", status, {"error": "Record not found"})
     wire.answers(status, {"error": "Record not found"}, times=2)
     with pytest.raises(Gone):
         ACCOUNT.revise(Receipt("7"), POST)
@@ -422,8 +423,11 @@ def test_a_link_counts_what_the_server_reserves(wire: Wire) -> None:
 
 def test_an_account_is_shown_with_its_server(wire: Wire) -> None:
     knows_me(wire)
+    wire.always(
+        "GET", "/api/v2/instance", 200, {"source_url": "https://github.com/mastodon/mastodon"}
+    )
     wire.answers(200, [])
-    found = ACCOUNT.check()
+    found = account().check()
     assert (found.handle, found.url, found.notes) == (
         "@kestrel@mastodon.test",
         f"{HOME}/@kestrel",
@@ -433,8 +437,9 @@ def test_an_account_is_shown_with_its_server(wire: Wire) -> None:
 
 def test_a_token_that_may_not_look_is_remarked_upon(wire: Wire) -> None:
     knows_me(wire)
+    wire.always("GET", "/api/v2/instance", 200, {})
     wire.answers(403, OUT_OF_SCOPE)
-    assert "read:statuses" in ACCOUNT.check().notes[0]
+    assert "read:statuses" in account().check().notes[0]
 
 
 def test_a_revoked_token_is_told(wire: Wire) -> None:

@@ -90,10 +90,10 @@ def test_a_network_without_its_library_says_what_to_install(package: Path) -> No
 
 def test_no_package_takes_the_place_of_one_of_ours(package: Path) -> None:
     (package.parent / "announcer_loft-1.0.dist-info" / "entry_points.txt").write_text(
-        f"[{networks.GROUP}]\ndiscord = announcer_loft\n"
+        f"[{networks.GROUP}]\nmqtt = announcer_loft\n"
     )
-    (discord,) = networks.places()["discord"]()
-    assert discord.__module__ == "announcer.networks.discord"
+    (mqtt,) = networks.places()["mqtt"]()
+    assert mqtt.__module__ == "announcer.networks.mqtt"
 
 
 @pytest.mark.parametrize("used", ["", "bluesky"])

@@ -10,7 +10,6 @@ from io import BytesIO
 from pathlib import Path
 from threading import Thread
 from typing import Any
-from urllib.parse import parse_qs
 
 import pytest
 import requests
@@ -262,10 +261,6 @@ def mastodon_account() -> Mastodon:
     return Mastodon(api_base_url="https://mastodon.test", access_token="hush")
 
 
-def form(sent: Sent) -> dict[str, list[str]]:
-    return parse_qs(sent.body.decode())
-
-
 MEDIA = [{"id": "301", "type": "image"}]
 
 
@@ -276,7 +271,7 @@ def test_mastodon_gets_the_description_with_the_file(wire: Wire) -> None:
     [upload] = wire.asked("/api/v2/media")
     assert ALT.encode() in upload.body
     assert b"image/jpeg" in upload.body
-    assert form(wire.scripted[0])["media_ids[]"] == ["301"]
+    assert wire.scripted[0].json["media_ids"] == ["301"]
     assert receipt == Receipt("7", "", {"media": "301"})
 
 
@@ -293,7 +288,7 @@ def test_a_picture_that_mastodon_works_on_is_waited_for(wire: Wire, impatient: N
     wire.answers(200, {"id": "7"})
     receipt = mastodon_account().publish(POST)
     assert not receipt.note
-    assert form(wire.scripted[-1])["media_ids[]"] == ["301"]
+    assert wire.scripted[-1].json["media_ids"] == ["301"]
 
 
 def test_e24_a_picture_that_mastodon_never_finishes_is_left_out(
@@ -304,14 +299,14 @@ def test_e24_a_picture_that_mastodon_never_finishes_is_left_out(
     wire.answers(200, {"id": "7"})
     receipt = mastodon_account().publish(POST)
     assert receipt.note == "without its picture: 206: the server still works on the picture"
-    assert "media_ids[]" not in form(wire.scripted[-1])
+    assert "media_ids" not in wire.scripted[-1].json
 
 
 def test_an_edit_names_the_picture_or_mastodon_would_take_it_away(wire: Wire) -> None:
     wire.answers(200, {"id": "7", "media_attachments": MEDIA})
     shown = Receipt("7", "", {"media": "301"})
     assert mastodon_account().revise(shown, replace(POST, picture=None)) == shown
-    assert form(wire.scripted[0])["media_ids[]"] == ["301"]
+    assert wire.scripted[0].json["media_ids"] == ["301"]
 
 
 def test_a_post_that_is_found_is_edited_with_its_picture(wire: Wire) -> None:

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from pydantic import PrivateAttr, ValidationError
 
-from announcer import migrations, policy
+from announcer import migrations, outbox, policy
 from announcer.events import Kind
 from announcer.network import (
     Gone,
@@ -533,7 +533,7 @@ NEWER = """
 import sqlalchemy as sa
 from alembic import op
 
-revision, down_revision = "0002", "0001"
+revision, down_revision = "9999", "{head}"
 
 
 def upgrade() -> None:
@@ -552,9 +552,9 @@ def test_g15_what_waits_through_an_upgrade_is_told_once(
     assert wall.sent == []
     folder = tmp_path / "migrations"
     shutil.copytree(Path(migrations.__file__).parent, folder)
-    (folder / "versions" / "0002_newer.py").write_text(NEWER)
+    (folder / "versions" / "9999_newer.py").write_text(NEWER.format(head=outbox.HEAD))
     monkeypatch.setattr(migrations, "__file__", str(folder / "__init__.py"))
-    monkeypatch.setattr(migrations, "HEAD", "0002")
+    monkeypatch.setattr(migrations, "HEAD", "9999")
     stage.start_up({"fake": wall})
     columns = sa.inspect(stage.box.engine).get_columns("posts")
     assert "mood" in {column["name"] for column in columns}

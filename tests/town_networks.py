@@ -58,8 +58,8 @@ class Mastodon:
 
     def _post(self, asked: Asked) -> Answer:
         key = asked.headers.get("Idempotency-Key", "") if self.honours_keys else ""
-        sent = asked.fields
-        media = sent.get("media_ids[]", "")
+        sent = asked.json
+        media = ",".join(sent.get("media_ids", []))
         answers = sent.get("in_reply_to_id", "")
         post, _ = self.ledger.put(
             self.name, sent["status"], identity=key, answers=answers, content=media
@@ -76,7 +76,7 @@ class Mastodon:
         return Answer(200, self._shown(post)) if post else missing()
 
     def _edit(self, asked: Asked) -> Answer:
-        post = self.ledger.edit(self.name, asked.names[0], asked.fields["status"])
+        post = self.ledger.edit(self.name, asked.names[0], asked.json["status"])
         return Answer(200, self._shown(post)) if post else missing()
 
     def _delete(self, asked: Asked) -> Answer:

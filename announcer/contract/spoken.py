@@ -122,10 +122,11 @@ class SpokenContract(Promises):
 
     @pytest.mark.parametrize("behaviour", [Behaviour.DEAF, Behaviour.NONSENSE, Behaviour.HANGS_UP])
     def test_e02_what_ends_before_the_post_left_posted_nothing(
-        self, network: Network, peer: Peer, behaviour: Behaviour
+        self, row: Spoken, network: Network, peer: Peer, behaviour: Behaviour
     ) -> None:
         peer.behaviour = behaviour
-        with pytest.raises(TryLater):
+        # Where the post leaves with the first byte, nobody can be sure.
+        with pytest.raises(Unsure if behaviour in row.cannot else TryLater):
             network.publish(POST)
         assert peer.shown == []
 

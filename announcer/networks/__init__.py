@@ -1,4 +1,4 @@
-"""One module here is one network: a class, whose docstring is its set-up guide.
+"""One module here, or one folder, is one network: a class, whose docstring is its set-up guide.
 
 Another package brings one more by an entry point of the group `announcer.networks`: its name is the
 network's, its value the module. Nothing is imported before its variables are seen.
@@ -49,7 +49,7 @@ def _load(name: str, how: Callable[[], ModuleType], package: str) -> tuple[type[
         for thing in vars(module).values()
         if isinstance(thing, type)
         and issubclass(thing, Network)
-        and thing.__module__ == module.__name__
+        and f"{thing.__module__}.".startswith(f"{module.__name__}.")
         and not inspect.isabstract(thing)
         and thing.name == name
     )

@@ -3,8 +3,9 @@
 SQLite or PostgreSQL, through SQLAlchemy Core. `schema` has the tables, `database` the connections,
 `postgres` what only PostgreSQL has, `files` a SQLite file as a file, `records` what a row means;
 `arrivals` is intake's side, `queue` and `claims` delivery's, `accounts` what is kept of a
-destination, `duties` what one replica does for all, `desk` the operator's hand, `archive` what is
-shown, `upkeep` what is forgotten.
+destination, `subscribers` who asked there to be told, `duties` what one replica does for all,
+`desk` the operator's hand, `archive` what is shown, `gauges` what is open, `upkeep` what is
+forgotten.
 """
 
 from announcer.outbox.accounts import Accounts, DestinationMemory
@@ -15,8 +16,10 @@ from announcer.outbox.database import BadAddress, StorageError, Unusable, alone,
 from announcer.outbox.desk import Desk
 from announcer.outbox.duties import Duties
 from announcer.outbox.files import Files, backup, file_of, inspect
+from announcer.outbox.gauges import Gauges, UnderWay
 from announcer.outbox.records import Claim, Consequences, Shown, Sought, Try
 from announcer.outbox.schema import HEAD, schema
+from announcer.outbox.subscribers import DestinationSubscribers
 from announcer.outbox.upkeep import CLOCK_SET, Mark, Upkeep
 
 __all__ = [
@@ -27,6 +30,7 @@ __all__ = [
     "Claim",
     "Consequences",
     "DestinationMemory",
+    "DestinationSubscribers",
     "Mark",
     "Outbox",
     "Shown",
@@ -34,6 +38,7 @@ __all__ = [
     "StorageError",
     "Transaction",
     "Try",
+    "UnderWay",
     "Unusable",
     "alone",
     "backup",
@@ -44,5 +49,5 @@ __all__ = [
 ]
 
 
-class Outbox(Arrivals, Claims, Accounts, Duties, Desk, Archive, Files, Upkeep):
+class Outbox(Arrivals, Claims, Accounts, Duties, Desk, Archive, Files, Gauges, Upkeep):
     """The one door to the database. Every method is one transaction, but for `transaction`."""

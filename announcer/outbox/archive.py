@@ -22,6 +22,17 @@ AT_ONCE = 100
 class Archive(Database):
     """What the pages and the commands show."""
 
+    def last_name(self, channels: Collection[str]) -> str:
+        """What the newest broadcast of *channels* was called; empty if there was none."""
+        query = (
+            sa.select(broadcasts.c.name)
+            .where(broadcasts.c.channel.in_(channels), broadcasts.c.name != "")
+            .order_by(broadcasts.c.began.desc())
+            .limit(1)
+        )
+        with self.reading() as connection:
+            return connection.scalar(query) or ""
+
     def current(self, channels: Collection[str]) -> list[tuple[Broadcast, list[Shown]]]:
         """As `history`, of the broadcast that is live on each of *channels*; if there is none, of
         the newest of all.

@@ -4,7 +4,7 @@ SQLite gives no time zone back.
 
 import sqlalchemy as sa
 
-HEAD = "0001"
+HEAD = "0003"
 """The schema that this code needs: the newest file in `announcer/migrations/versions`."""
 
 
@@ -107,6 +107,13 @@ posts = sa.Table(
         sqlite_where=sa.text("state = 'sending'"),
         postgresql_where=sa.text("state = 'sending'"),
     ),
+    # What the operator is to look at: counted whenever somebody asks how we are.
+    sa.Index(
+        "posts_in_doubt",
+        "destination",
+        sqlite_where=sa.text("state = 'unsure'"),
+        postgresql_where=sa.text("state = 'unsure'"),
+    ),
 )
 pictures = sa.Table(
     "pictures",
@@ -156,6 +163,23 @@ memory = sa.Table(
     sa.Column("name", sa.String(100), primary_key=True),
     sa.Column("value", Words, nullable=False),
 )
+subscribers = sa.Table(
+    "subscribers",
+    schema,
+    sa.Column("destination", sa.String(100), primary_key=True),
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("sealed", sa.Text, nullable=False),
+    sa.Column("since", sa.Double, nullable=False),
+    sa.Column("topic", sa.String(40)),
+    sa.Column("said", sa.String(40)),
+    sa.Column("trying", sa.String(100)),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("not_before", sa.Double),
+    sa.Column("missed", sa.Integer, nullable=False),
+)
+"""Each knows what was *said* of *topic*, None if it was told nothing yet; *tries* is how often the
+message *trying* did not reach it, *missed* how much news in a row.
+"""
 switches = sa.Table(
     "switches",
     schema,

@@ -1,9 +1,20 @@
-"""What the world may ask of us: the webhook, the pages for people, health."""
+"""What the world may ask of us: the webhook, the pages for people and for viewers, health."""
 
 from flask import Flask, Response
 from jinja2 import StrictUndefined
 
-from announcer.web import cards, destinations, health, history, now, overlay, say, webhooks
+from announcer.web import (
+    cards,
+    destinations,
+    health,
+    history,
+    now,
+    overlay,
+    push,
+    say,
+    scrape,
+    webhooks,
+)
 from announcer.web.door import Door
 from announcer.wiring import Parts
 
@@ -39,6 +50,8 @@ def create_app(parts: Parts) -> Flask:
         app.register_blueprint(pages)
     app.register_blueprint(overlay.blueprint(parts))
     app.register_blueprint(health.blueprint(parts))
+    app.register_blueprint(push.blueprint(parts))
+    app.register_blueprint(scrape.blueprint(parts, door))
 
     @app.after_request
     def harden(answer: Response) -> Response:

@@ -1,5 +1,5 @@
 """Of what strangers cause, no more for a crowd than for one: lines in the log, guesses at the
-password. In constant memory.
+password, subscriptions. In constant memory.
 """
 
 import threading
@@ -14,7 +14,7 @@ GUESSES = 10
 REGAINED = 6.0
 """Seconds until it may give one more. Nobody is locked out for longer, whatever they did."""
 ADDRESSES = 1_000
-"""How many are remembered: those that guessed last."""
+"""How many are remembered: those that came last."""
 
 
 class Seldom:
@@ -35,27 +35,44 @@ class Seldom:
         self._warn(self._event, **said, unsaid=self._unsaid.pop(what, None))
 
 
-class Guesses:
-    """Counts wrong passwords by address. Times are of a monotonic clock."""
+class Allowance:
+    """So much for each address: *at_once*, and one more every *regained* seconds. Times are of a
+    monotonic clock.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: int, regained: float) -> None:
+        self._at_once, self._regained = at_once, regained
         self._paid: OrderedDict[str, float] = OrderedDict()
-        """When each will have regained all of its guesses."""
+        """When each will have regained all of it."""
         self._lock = threading.Lock()
 
     def wait(self, address: str, now: float) -> float:
-        """Seconds until *address* may guess; 0 if it may now."""
-        return max(0.0, self._paid.get(address, now) - now - (GUESSES - 1) * REGAINED)
+        """Seconds until there is some left for *address*; 0 if there is."""
+        spent = self._paid.get(address, now) - now
+        return max(0.0, spent - (self._at_once - 1) * self._regained)
 
-    def wrong(self, address: str, now: float) -> None:
+    def spend(self, address: str, now: float) -> None:
         with self._lock:
-            self._paid[address] = max(self._paid.pop(address, now), now) + REGAINED
+            self._paid[address] = max(self._paid.pop(address, now), now) + self._regained
             while len(self._paid) > ADDRESSES:
                 self._paid.popitem(last=False)
 
-    def right(self, address: str) -> None:
+    def forgive(self, address: str) -> None:
         with self._lock:
             self._paid.pop(address, None)
+
+
+class Guesses(Allowance):
+    """Counts wrong passwords by address."""
+
+    def __init__(self) -> None:
+        super().__init__(GUESSES, REGAINED)
+
+    def wrong(self, address: str, now: float) -> None:
+        self.spend(address, now)
+
+    def right(self, address: str) -> None:
+        self.forgive(address)
 
 
 def who(remote: str, forwarded: str) -> str:

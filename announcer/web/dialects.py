@@ -36,7 +36,7 @@ _GONE, _CODE = _between("s", "~~"), r"`(?P<code>[^`\n]{1,500})`"
 _MARKDOWN = "|".join(
     (_SIGN, _ADDRESS, _LABEL, _PING, _CODE, _STRONG, _between("u", "__"), _EMPH, _EMPHASIS, _GONE)
 )
-_SLACK = "|".join(
+_MRKDWN = "|".join(
     (
         _ENTITY,
         r"<(?P<address>https?://[^\s<>|]{1,2000})(?:\|(?P<label>[^<>\n]{1,300}))?>",
@@ -50,7 +50,7 @@ _SLACK = "|".join(
 _PATTERNS = {
     Dialect.MARKDOWN: re.compile(_MARKDOWN),
     Dialect.CHAT: re.compile(f"{_ENTITY}|{_MARKDOWN}"),
-    Dialect.SLACK: re.compile(_SLACK),
+    Dialect.MRKDWN: re.compile(_MRKDWN),
 }
 _TAGS = {"b": "b", "strong": "b", "i": "i", "em": "i", "u": "u", "ins": "u", "code": "code"} | {
     "pre": "code",

@@ -19,6 +19,7 @@ import structlog
 from flask import Blueprint, Response, g, make_response, render_template, request
 from flask.typing import ResponseReturnValue
 from itsdangerous import BadData, URLSafeTimedSerializer
+from pydantic import SecretStr
 
 from announcer.web.crowd import Guesses, Seldom, who
 from announcer.web.say import away, say
@@ -38,7 +39,7 @@ TOKEN = "csrf"  # noqa: S105  # the name of a form's field
 HERE = "here"
 """The session of who needs none: no other site can read a page of ours and find its token there."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-_ADDRESS = "/?&=%+-._~,:@"
+_ADDRESS_SIGNS = "/?&=%+-._~,:@"
 """Signs that stay as they are in an address of ours."""
 
 
@@ -76,6 +77,7 @@ class Door:
             verdict = self._judge("admin", word)
             if verdict is None:
                 g.session = secrets.token_urlsafe(16)
+                log.info("page", action="login", address=_address())
                 return _onward(then)
             problem = "login.wait" if verdict.status_code == 429 else "login.wrong"
             answer = make_response(self._login_page(problem, then), verdict.status_code)
@@ -116,7 +118,37 @@ class Door:
             return _challenge()
         if request.method in SAFE:
             return None
-        return _strange() or self._unasked()
+        refusal = _strange() or self._unasked()
+        if refusal:
+            why = "a form that is too old, or of another site"
+            self._seldom.warn(why, SELDOM, outcome=403, address=_address(), reason=why)
+        return refusal
+
+    def lets_read(self, token: SecretStr | None) -> Response | None:
+        """None for a program that may read what people may: with *token* as its bearer, or as they
+        do. It is never sent to a page for a login.
+        """
+        kind, _, given = request.headers.get("Authorization", "").partition(" ")
+        if kind.lower() == "bearer":
+            right = token.get_secret_value() if token else ""
+            same = hmac.compare_digest(given.strip().encode("utf-8", "replace"), right.encode())
+            if right and same:
+                return None
+        elif self._password() is None:
+            if _on_this_machine():
+                return None
+        elif self._session():
+            return None
+        elif kind.lower() == "basic":
+            return self._judge_header()
+        why = "wrong token" if kind.lower() == "bearer" else "no token"
+        reason = f"{why} for {request.path}"
+        self._seldom.warn(why, SELDOM, outcome=401, address=_address(), reason=reason)
+        return _told("door.token", 401, {"WWW-Authenticate": 'Bearer realm="Announcer"'})
+
+    def _judge_header(self) -> Response | None:
+        given = request.authorization
+        return self._judge((given and given.username) or "", (given and given.password) or "")
 
     @property
     def token(self) -> str:
@@ -134,7 +166,7 @@ class Door:
     def _judge(self, name: str, word: str) -> Response | None:
         """None if they are right."""
         password = self._password()
-        address = who(request.remote_addr or "", request.headers.get("X-Forwarded-For", ""))
+        address = _address()
         now = time.monotonic()
         wait = self._guesses.wait(address, now)
         right = hmac.compare_digest(word.encode("utf-8", "replace"), (password or "").encode())
@@ -214,6 +246,10 @@ def _from_a_browser() -> Response | None:
     return _told("door.other_site", 403) if known else None
 
 
+def _address() -> str:
+    return who(request.remote_addr or "", request.headers.get("X-Forwarded-For", ""))
+
+
 def _told(what: str, status: int, headers: dict[str, str] | None = None) -> Response:
     return Response(f"{say(what)}\n", status, headers, mimetype="text/plain")
 
@@ -236,7 +272,7 @@ def _challenge() -> Response:
 def _onward(then: str) -> Response:
     """On to a page of ours, after the login: what begins with `./` leads to no other site."""
     fine = then.isprintable() and ".." not in then and not then.startswith("login")
-    place = quote(then, safe=_ADDRESS) if fine else ""
+    place = quote(then, safe=_ADDRESS_SIGNS) if fine else ""
     return Response(status=303, headers={"Location": f"./{place}"})
 
 

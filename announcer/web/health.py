@@ -44,6 +44,19 @@ def blueprint(parts: Parts) -> Blueprint:
         said = {"ok": ok, "database": database, "clock": clock, "watch": watch}
         if database == "writable":
             said["database_bytes"] = parts.outbox.size()
-        return said, 200 if ok else 503
+        return said | _accounts(parts), 200 if ok else 503
 
     return health
+
+
+def _accounts(parts: Parts) -> dict[str, int]:
+    """How many destinations are in trouble, if any is: a matter for the operator and no reason to
+    restart us. Which they are is for who may read the page, or /metrics.
+    """
+    try:
+        closed = parts.outbox.closed().keys() & parts.settings.destinations.keys()
+        alone = parts.outbox.breakers(datetime.now(UTC)).keys() & parts.settings.destinations.keys()
+    except StorageError:
+        return {}
+    told = {"destinations_closed": len(closed), "destinations_left_alone": len(alone - closed)}
+    return {name: number for name, number in told.items() if number}

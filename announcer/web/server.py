@@ -2,6 +2,7 @@
 
 import gc
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,12 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
         for channel in self._parts.channels.values():
             if channel.watch:
                 channel.watch.warm()
-        log.info("ready", destinations=",".join(self._settings.destinations) or "none")
+        log.info(
+            "ready",
+            version=version("announcer"),
+            channels=",".join(self._settings.channels),
+            destinations=",".join(self._settings.destinations) or "none",
+        )
         return create_app(self._parts)
 
     def _on_exit(self, _server: object, worker: Worker) -> None:
@@ -90,6 +96,8 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
         patience = told + GRACE - PARTING - time.monotonic()
         if not self._parts.stop(max(0.0, patience)):
             log.warning("stopped", reason="posts are still on their way: the next start finds out")
+        else:
+            log.info("stopped")
 
 
 def _before_fork(_server: object, _worker: object) -> None:

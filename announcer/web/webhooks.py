@@ -9,14 +9,18 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from time import perf_counter, time_ns
 from typing import NoReturn
 
 import structlog
-from flask import Blueprint, Response, abort, request
+from flask import Blueprint, Response, abort, g, request
 from flask.typing import ResponseReturnValue
 from pydantic import SecretStr
+from werkzeug.exceptions import HTTPException
 
-from announcer.events import MalformedEvent, parse
+from announcer.events import Kind, MalformedEvent, parse
+from announcer.intake import told_as
+from announcer.metrics import TAKEN
 from announcer.outbox import StorageError
 from announcer.web.crowd import Seldom
 from announcer.web.gathering import LARGEST
@@ -28,6 +32,19 @@ WINDOW = 300
 """Seconds that a signature's time may differ from ours, either way."""
 SELDOM = 60.0
 """Seconds between two log lines on the same refusal: anybody can cause one."""
+REFUSED = {
+    "no signature": "Owncast before 0.3 needs the address with a token",
+    "bad signature": "check the secret, here and in Owncast",
+    "timestamp outside the window": "check both clocks, Owncast's is {ahead} s {side} ours",
+    "wrong token": "check the webhook's address in Owncast",
+    "not JSON": "Owncast sends application/json, and packs nothing",
+    "too large": f"Owncast never sends more than {LARGEST} bytes",
+}
+"""Why, and what to do about it."""
+OUTCOMES = (
+    *("of no interest", "not an event", "not stored", "our mistake"),
+    *REFUSED,
+)
 HOURLY = 3600.0
 """Seconds between two on a previous secret that is still in use: it is no trouble yet."""
 
@@ -46,60 +63,87 @@ class Proof:
 def blueprint(parts: Parts) -> Blueprint:
     door = Blueprint("webhooks", __name__)
     seldom = Seldom(log.warning, "webhook")
+    metrics, tracing = parts.metrics, parts.tracing
+    metrics.expect(outcomes=OUTCOMES, kinds=Kind)
 
-    def refuse(status: int, what: str, check: str) -> NoReturn:
-        parts.heard.add(what)
-        seldom.warn(what, SELDOM, outcome=status, reason=f"{what}: {check}")
+    def refuse(status: int, what: str, **facts: object) -> NoReturn:
+        metrics.webhook(what)
+        reason = f"{what}: {REFUSED[what].format(**facts)}"
+        seldom.warn(what, SELDOM, outcome=status, reason=reason)
         if status == 404:
             abort(404)  # like any other place that does not exist
         abort(Response(f"{what}\n", status, mimetype="text/plain"))
+
+    @door.before_request
+    def ask() -> None:
+        g.asked = perf_counter()
+
+    @door.after_request
+    def answer(said: Response) -> Response:
+        metrics.answered.observe(perf_counter() - g.asked)
+        if said.status_code == 500:
+            metrics.webhook("our mistake")
+        return said
 
     # Secrets are looked up each time: one may be replaced while we run.
 
     @door.post("/webhooks/owncast")
     def signed() -> ResponseReturnValue:
-        body = _body()
+        body = read()
         header = request.headers.get("owncast-signature", "")
         proof = _signer(header, body, parts.settings.channels, time.time())
         if proof is None:
             if not header:
-                refuse(401, "no signature", "Owncast before 0.3 needs the address with a token")
-            refuse(401, "bad signature", "check the secret, here and in Owncast")
+                refuse(401, "no signature")
+            refuse(401, "bad signature")
         if abs(proof.ahead) > WINDOW:
             side = "ahead of" if proof.ahead > 0 else "behind"
-            off = f"check both clocks, Owncast's is {abs(proof.ahead)} s {side} ours"
-            refuse(401, "timestamp outside the window", off)
+            refuse(401, "timestamp outside the window", ahead=abs(proof.ahead), side=side)
         return _take(body, proof)
 
     @door.post("/webhooks/owncast/<token>")
     def by_token(token: str) -> ResponseReturnValue:
         proof = _bearer(token.encode(), parts.settings.channels)
         if proof is None:
-            refuse(404, "wrong token", "check the webhook's address in Owncast")
-        return _take(_body(), proof)
+            refuse(404, "wrong token")
+        return _take(read(), proof)
+
+    def read() -> bytes:
+        try:
+            return _body()
+        except HTTPException as problem:
+            if problem.code in (413, 415):
+                refuse(problem.code, "too large" if problem.code == 413 else "not JSON")
+            raise
 
     def _take(body: bytes, proof: Proof) -> ResponseReturnValue:
-        now, channel = datetime.now(UTC), proof.channel
+        now, channel, begun = datetime.now(UTC), proof.channel, time_ns()
         if proof.previous:
-            parts.heard.add("previous secret")
+            metrics.outdated()
             why = "it still proves itself with the secret or token before: tell Owncast the new one"
             seldom.warn(f"previous {channel}", HOURLY, channel=channel, reason=why)
         try:
             event = parse(body, channel, now)
             if event:
-                parts.intake.take(event, now)
+                show = parts.intake.take(event, now).broadcast
+                if show:
+                    tracing.span("webhook", show.id, begun, me=told_as(event), channel=channel)
             else:
                 parts.answers.hear(body, channel)
         except MalformedEvent as problem:
-            parts.heard.add("not an event")
+            metrics.webhook("not an event")
             reason = str(problem)
             seldom.warn(f"{channel} {reason}", SELDOM, outcome=400, channel=channel, reason=reason)
             return Response(f"not an event: {problem}\n", 400, mimetype="text/plain")
         except StorageError as problem:
-            parts.heard.add("not stored")
+            metrics.webhook("not stored")
+            tracing.span("webhook", "", begun, failed=True, channel=channel)
             log.error("webhook", outcome=503, channel=channel, reason=type(problem).__name__)
             return Response("could not be stored\n", 503, mimetype="text/plain")
-        parts.heard.add("taken" if event else "of no interest")
+        if event:
+            metrics.webhook(TAKEN, event.kind.value)
+        else:
+            metrics.webhook("of no interest")
         return "", 204
 
     return door

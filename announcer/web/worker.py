@@ -19,7 +19,8 @@ from typing import Any
 import structlog
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from announcer.web.gathering import Gathering, Verdict
+from announcer.web.crowd import Seldom
+from announcer.web.gathering import LARGEST, Gathering, Verdict
 from announcer.web.stream import leaving
 
 log = structlog.get_logger("announcer.server")
@@ -81,6 +82,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         self._heard: dict[TConn, bytes] = {}
         self._answering: dict[TConn, float] = {}
         self._told = float("-inf")
+        self._seldom = Seldom(log.warning, "crowd")
 
     def accept(self, listener: socket.socket) -> None:
         try:
@@ -182,6 +184,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         return None
 
     def _refuse(self, conn: TConn, verdict: Verdict) -> None:
+        if verdict is Verdict.LARGE:  # the others are no HTTP that Owncast would speak
+            reason = f"a request of more than {LARGEST} bytes was refused"
+            self._seldom.warn(reason, SELDOM, outcome=413, reason=reason)
         self._say(conn, verdict.value, "Connection: close", "Content-Length: 0")
         with suppress(OSError):
             conn.sock.shutdown(socket.SHUT_WR)

@@ -4,7 +4,7 @@ import base64
 import hmac
 import json
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -40,6 +40,7 @@ class MatrixRoom:
     alias: str
     user: str
     token: str = field(repr=False)
+    password: str = field(repr=False)
     owner: str
     owner_token: str = field(repr=False)
 
@@ -81,9 +82,39 @@ class MatrixRoom:
         """The bytes behind an mxc:// address, as the owner gets them."""
         return self._get(f"client/v1/media/download/{uri.removeprefix('mxc://')}").content
 
+    def allow_to_pin(self) -> None:
+        """From now on *user* may, as nobody but the owner could."""
+        path = f"client/v3/rooms/{quote(self.id)}/state/m.room.power_levels"
+        levels = self._get(path).json()
+        self._put(path, levels | {"users": {**levels.get("users", {}), self.user: 50}})
+
+    def delete(self, message: str) -> None:
+        """By the owner, who may delete those of others."""
+        self._put(
+            f"client/v3/rooms/{quote(self.id)}/redact/{quote(message)}/{secrets.token_hex(4)}"
+        )
+
+    def with_another_login(self) -> "MatrixRoom":
+        """The same room and user, logged in once more: another device and token."""
+        identifier = {"type": "m.id.user", "user": self.user}
+        wanted = {"type": "m.login.password", "identifier": identifier, "password": self.password}
+        answer = requests.post(
+            f"{self.homeserver}/_matrix/client/v3/login", json=wanted, timeout=SECONDS
+        )
+        answer.raise_for_status()
+        return replace(self, token=answer.json()["access_token"])
+
     def _get(self, path: str) -> requests.Response:
+        return self._ask("GET", path)
+
+    def _put(self, path: str, body: dict[str, Any] | None = None) -> None:
+        self._ask("PUT", path, body or {})
+
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> requests.Response:
         bearer = {"Authorization": f"Bearer {self.owner_token}"}
-        answer = requests.get(f"{self.homeserver}/_matrix/{path}", headers=bearer, timeout=SECONDS)
+        answer = requests.request(
+            method, f"{self.homeserver}/_matrix/{path}", json=body, headers=bearer, timeout=SECONDS
+        )
         answer.raise_for_status()
         return answer
 
@@ -104,8 +135,8 @@ class Synapse:
 
     def new_room(self, *, encrypted: bool = False, member: bool = True) -> MatrixRoom:
         """A fresh public room. Its user may post, and do what any member may; or is not there."""
-        owner, owner_token = self._register()
-        user, token = self._register()
+        owner, _, owner_token = self._register()
+        user, password, token = self._register()
         alias = f"kestrel_{secrets.token_hex(4)}"
         wanted: dict[str, Any] = {"preset": "public_chat", "room_alias_name": alias}
         if encrypted:
@@ -114,7 +145,16 @@ class Synapse:
         room = self._post("client/v3/createRoom", wanted, owner_token)["room_id"]
         if member:
             self._post(f"client/v3/join/{quote(room)}", {}, token)
-        return MatrixRoom(self.url, room, f"#{alias}:localhost", user, token, owner, owner_token)
+        return MatrixRoom(
+            homeserver=self.url,
+            id=room,
+            alias=f"#{alias}:localhost",
+            user=user,
+            token=token,
+            password=password,
+            owner=owner,
+            owner_token=owner_token,
+        )
 
     def allow(self, user: str, *, per_second: int, at_once: int) -> None:
         """From now on *user* may send only so much, and is answered 429 above it."""
@@ -135,14 +175,16 @@ class Synapse:
         except requests.ConnectionError:
             return False
 
-    def _register(self) -> tuple[str, str]:
+    def _register(self) -> tuple[str, str, str]:
+        """A new user, its password and its token."""
+        password = secrets.token_urlsafe(12)
         wanted = {
             "username": f"kestrel_{secrets.token_hex(4)}",
-            "password": secrets.token_urlsafe(12),
+            "password": password,
             "auth": {"type": "m.login.dummy"},
         }
         told = self._post("client/v3/register", wanted)
-        return told["user_id"], told["access_token"]
+        return told["user_id"], password, told["access_token"]
 
     def _register_admin(self) -> str:
         path = "admin/v1/register"

@@ -1,4 +1,4 @@
-"""Mastodon, and servers that speak its API.
+"""Mastodon, and servers that speak its API, each in its own way: see `kin`.
 
 Sources: docs.joinmastodon.org (methods, api/rate-limits), StatusLengthValidator and
 PostStatusService in mastodon/mastodon, Mastodon.py 2.3 internals.py.
@@ -6,12 +6,11 @@ PostStatusService in mastodon/mastodon, Mastodon.py 2.3 internals.py.
 
 import hashlib
 import hmac
-import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
@@ -37,10 +36,25 @@ from announcer.network import (
     Shines,
     TryLater,
     Unsure,
-    graphemes,
+    break_mentions,
     squeezed,
 )
-from announcer.settings import BaseUrl, is_private, setting
+from announcer.networks.mastodon.answers import (
+    NEEDS_A_PICTURE,
+    id_of,
+    meaning,
+    receipt_of,
+    url_of,
+)
+from announcer.networks.mastodon.kin import Kin, kin_of
+from announcer.networks.mastodon.reading import (
+    forms,
+    length,
+    longest_length,
+    text_of,
+    without_hosts,
+)
+from announcer.settings import BaseUrl, setting
 
 if TYPE_CHECKING:
     from mastodon import Mastodon as Client
@@ -51,27 +65,19 @@ CLOCKS = timedelta(minutes=10)
 """How far the server's clock may be behind ours."""
 ABOUT_LIVES, ABOUT_PAUSE = 3600.0, 60.0
 """Seconds until the instance document is asked again, after an answer and after none."""
-KEEPS_KEYS = re.compile(r"github\.com/(mastodon|glitch-soc)/mastodon\b")
-"""Whose `source_url` says that the key is honoured. GoToSocial and snac ignore it."""
+TOO_LONG = ("400", "413", "422", "500")
+"""How a text is refused for its length: by Mastodon with 422, GoToSocial 400, Pixelfed 500."""
 LOOK_AGAIN = 0.5
 """Seconds between looks at a picture that the server still works on."""
 PINS = "write:accounts"
 READS, WRITES, PROFILE = "read:statuses", "write:statuses", "profile (before 4.3: read:accounts)"
 MEDIA = "write:media"
 
-# What Mastodon surely takes for a link. Where it would see more in it, we count a little too much.
-_LINK = re.compile(
-    r"(?<![A-Za-z0-9@$#])https?://((?:[a-z0-9-]+\.)+[a-z]{2,})(?::\d+)?"
-    r"(?:/?\?|/)?(?:(?<=[/?])[a-z0-9!*';:=+,.$/%#\[\]_~@|&?-]*[a-z0-9=_#/+-])?",
-    re.IGNORECASE,
-)
-_FOREIGN_MENTION = re.compile(r"(?<![\w/=])(@[A-Za-z0-9_]+(?:[\w.-]*\w)?)@[\w.-]*\w")
-_MARKDOWN_LINK = re.compile(r"\[([^]]*)\]\([^)]*\)")
-
 
 class Mastodon(Network, Finds, Revises, Removes, Shines):
-    """Posts as your account on Mastodon, or on a server that speaks its API, such as GoToSocial,
-    Pleroma, Akkoma or snac.
+    """Posts as your account on Mastodon, or on a server that speaks its API: GoToSocial, Pleroma,
+    Akkoma, Pixelfed, Hollo, Iceshrimp, snac and others. What yours does otherwise is found by
+    asking it; `announcer check` says what you should know of it.
 
     1. Put the address of your server into `MASTODON_API_BASE_URL`.
     2. Open *Preferences > Development > New application* there. Name it `Announcer` and tick these
@@ -116,7 +122,13 @@ class Mastodon(Network, Finds, Revises, Removes, Shines):
     _ask_again: float = PrivateAttr(default=0.0)
 
     def publish(self, post: Post) -> Receipt:
-        return self._with_picture(post, self._upload, lambda media: self._post(post, media))
+        if not self._kin.needs_a_picture or post.reply_to:
+            return self._with_picture(post, self._upload, lambda media: self._post(post, media))
+        if post.picture is None:
+            raise Refused(NEEDS_A_PICTURE)
+        with wire.nothing_posted():
+            media = self._upload(post.picture)
+        return self._post(post, media)
 
     def _upload(self, picture: Picture) -> str:
         """The id of the uploaded *picture*, once it can be shown."""
@@ -131,7 +143,7 @@ class Mastodon(Network, Finds, Revises, Removes, Shines):
             ),
             session=self._uploads,
         )
-        media = _id(wire.json_of(answer))
+        media = id_of(wire.json_of(answer))
         while answer.status_code != 200:  # 202 and 206: a post that shows it now would be refused
             if time.monotonic() > until:
                 raise TryLater(f"{answer.status_code}: the server still works on the picture")
@@ -140,47 +152,52 @@ class Mastodon(Network, Finds, Revises, Removes, Shines):
         return media
 
     def _post(self, post: Post, media: str) -> Receipt:
-        try:
-            answer = self._ask(
-                WRITES,
-                lambda client: client.status_post(
-                    post.text,
-                    in_reply_to_id=post.reply_to.id if post.reply_to else None,
-                    visibility=self.visibility,  # always: GoToSocial's own default is unlisted
-                    spoiler_text=self.spoiler_text or None,
-                    language=self.language or None,
-                    media_ids=[media] if media else None,
-                    idempotency_key=self._idempotency_key(post, media),
-                ),
-            )
-        except Refused as refusal:
-            if str(refusal).startswith("422") and self._is_too_long_by_now(post.text):
-                raise TryLater(f"{refusal} (the server's limit has shrunk)") from None
-            raise
-        return _receipt(wire.json_of(answer))
+        status = self._write(
+            "POST",
+            "statuses",
+            post,
+            # Always: GoToSocial's own default is unlisted.
+            {"visibility": self.visibility, "sensitive": bool(self.spoiler_text)},
+            media=[media] if media else [],
+            headers={"Idempotency-Key": self._idempotency_key(post, media)},
+        )
+        receipt, shown = receipt_of(status), status.get("visibility")
+        if isinstance(shown, str) and shown != self.visibility:
+            note = f"shown as {wire.plain(shown, 20)} and not as {self.visibility}"
+            return replace(receipt, note=note)
+        return receipt
 
     def revise(self, receipt: Receipt, post: Post) -> Receipt:
-        """The language stays; a content warning or picture that is not sent again would be taken
-        away.
-        """
+        """A content warning or picture that is not sent again would be taken away."""
         media = receipt.extra.get("media", "")
-        answer = self._ask(
-            WRITES,
-            lambda client: client.status_update(
-                receipt.id,
-                post.text,
-                spoiler_text=self.spoiler_text or None,
-                media_ids=media.split(",") if media else None,
-            ),
-            existing=True,
-        )
-        return _receipt(wire.json_of(answer), media)
+        try:
+            status = self._write(
+                "PUT",
+                f"statuses/{receipt.id}",
+                post,
+                {"sensitive": True} if self.spoiler_text else {},
+                media=media.split(",") if media else [],
+            )
+        except Gone as gone:
+            raise self._gone_or_unable(receipt.id, gone, "edit") from None
+        return receipt_of(status, media)
 
     def remove(self, receipt: Receipt) -> None:
         try:
             self._ask(WRITES, lambda client: client.status_delete(receipt.id), existing=True)
-        except Gone:
-            return
+        except Gone as gone:
+            problem = self._gone_or_unable(receipt.id, gone, "take away")
+            if isinstance(problem, Refused):
+                raise problem from None
+
+    def _gone_or_unable(self, status_id: str, gone: Gone, what: str) -> DeliveryError:
+        """Why an existing post was not found. A server that can not do *what* answers 404, too:
+        snac 2.75 a removal, and Mastodon before 3.5 an edit.
+        """
+        with wire.nothing_posted():
+            if self._look_at(status_id) is None:
+                return gone
+        return Refused(f"this server does not {what} posts: it answers {gone}, and it is there")
 
     @property
     def wants_badge(self) -> bool:
@@ -201,32 +218,36 @@ class Mastodon(Network, Finds, Revises, Removes, Shines):
             return  # with its post
 
     def _is_pinned(self, status_id: str) -> bool:
-        """False if we may not look."""
+        with wire.nothing_posted():
+            status = self._look_at(status_id)
+        return status is not None and status.get("pinned") is True
+
+    def _look_at(self, status_id: str) -> dict[str, Any] | None:
+        """A post of ours that is up; None if it is not there, or we may not look."""
         try:
-            with wire.nothing_posted():
-                answer = self._ask(READS, lambda client: client.status(status_id), existing=True)
-                return wire.json_of(answer).get("pinned") is True
-        except Refused:
-            return False
+            answer = self._ask(READS, lambda client: client.status(status_id), existing=True)
+        except (Refused, Gone):
+            return None
+        return wire.json_of(answer)
 
     def find(self, post: Post) -> Receipt | None:
         """Compares letters and digits only, since a server formats the text."""
         since = (post.doubtful_since or post.worded_at) - CLOCKS
         with wire.nothing_posted():
             try:
-                statuses = self._own_statuses(_id(self._who_am_i()), 40)
+                statuses = self._own_statuses(id_of(self._who_am_i()), 40)
             except Refused as refusal:
                 if not refusal.closes:
                     raise
                 if self._key_still_guards(post):
                     return None
                 raise Refused(f"may be posted, and this token may not look: {refusal}") from None
-        wanted = _forms(post.text)
+        wanted = forms(post.text)
         for status in statuses:
             created = wire.iso_time(str(status.get("created_at")))
-            shown = _without_hosts(_text_of(str(status.get("content"))))
+            shown = without_hosts(text_of(str(status.get("content"))))
             if created and created >= since and squeezed(shown) in wanted:
-                return _receipt(status)
+                return receipt_of(status)
         return None
 
     def check(self) -> Account:
@@ -234,14 +255,15 @@ class Mastodon(Network, Finds, Revises, Removes, Shines):
         with wire.nothing_posted():
             me = self._who_am_i()
             try:
-                self._own_statuses(_id(me), 1)
+                self._own_statuses(id_of(me), 1)
             except Refused:
                 notes.append(
                     f"this token lacks the scope {READS}: after a broken connection nobody can "
                     "look whether a post is up"
                 )
+        self._learn()
         handle = f"@{wire.plain(me.get('username'))}@{urlsplit(self.api_base_url).hostname}"
-        return Account(handle, _url(me), tuple(notes))
+        return Account(handle, url_of(me), (*notes, *self._kin.remarks))
 
     @property
     def warning(self) -> str:
@@ -249,27 +271,36 @@ class Mastodon(Network, Finds, Revises, Removes, Shines):
 
     def limit(self) -> int:
         self._learn()
-        longest = self._number("max_characters", self.usual_limit)
-        return max(longest - graphemes(self.spoiler_text), 0)
+        longest = self._number("max_characters", self._number("", self.usual_limit))
+        return max(longest - self.measure(self.spoiler_text), 0)
 
     def measure(self, text: str) -> int:
-        """Graphemes; a link counts what the server reserves, and of @user@host only @user."""
-        reserved = "x" * self._number("characters_reserved_per_url", 23)
+        """As Mastodon counts; of a relative, no less than it may count."""
+        reserved = self._number("characters_reserved_per_url", 23)
+        exact = not self._about or self._kin.counts_like_mastodon
+        return length(text, reserved) if exact else longest_length(text, reserved)
 
-        def counted(link: re.Match[str]) -> str:
-            # A host that is not public may be no link to Mastodon, which then counts it as written.
-            written = link[0] if is_private(link[1].lower()) else ""
-            return max(reserved, written, key=len)
+    def escape(self, text: str) -> str:
+        """Mastodon reads no markup. Some of its relatives do, whatever type we say it is."""
+        return break_mentions(text.translate(self._kin.signs))
 
-        return graphemes(_without_hosts(_LINK.sub(counted, text)))
+    @property
+    def _kin(self) -> Kin:
+        """By what is known, without asking."""
+        return kin_of(self._about)
 
     @cached_property
     def _session(self) -> wire.Session:
-        return wire.Session(self.api_base_url)
+        return self._speaking_json(wire.Session(self.api_base_url))
 
     @cached_property
     def _uploads(self) -> wire.Session:
-        return wire.Session(self.api_base_url, total=UPLOAD)
+        return self._speaking_json(wire.Session(self.api_base_url, total=UPLOAD))
+
+    def _speaking_json(self, session: wire.Session) -> wire.Session:
+        """Else Pixelfed answers a bad token, or a text that is too long, with a redirect."""
+        session.headers["Accept"] = "application/json"
+        return session
 
     def _ask(
         self,
@@ -293,8 +324,47 @@ class Mastodon(Network, Finds, Revises, Removes, Shines):
         # The constructor would take the token for a file's name if there is such a file.
         client.access_token = self.access_token.get_secret_value()
         return wire.answer_to(
-            lambda: call(client), lambda answer: _meaning(answer, scope, existing=existing)
+            lambda: call(client), lambda answer: meaning(answer, scope, existing=existing)
         )
+
+    def _write(
+        self,
+        method: str,
+        path: str,
+        post: Post,
+        fields: Mapping[str, object],
+        *,
+        media: list[str],
+        headers: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """The status that came of it. Not the library's way: an edit has no type and no language
+        there, and Hollo understands no form.
+        """
+        body = {
+            "status": post.text,
+            # Else GoToSocial and glitch-soc take the account's own type, which may be Markdown.
+            "content_type": "text/plain",
+            "language": self.language,
+            "spoiler_text": self.spoiler_text,
+            "media_ids": media,
+            "in_reply_to_id": post.reply_to.id if post.reply_to else "",
+        }
+        sent = {name: value for name, value in body.items() if value} | dict(fields)
+        try:
+            with wire.answered():
+                answer = self._session.request(
+                    method,
+                    f"{self.api_base_url}/api/v1/{path}",
+                    json=sent,
+                    headers={**self._token, **(headers or {})},
+                )
+            if answer.status_code >= 300:
+                raise meaning(answer, WRITES, existing=method == "PUT")
+        except Refused as refusal:
+            if str(refusal)[:3] in TOO_LONG and self._is_too_long_by_now(post.text):
+                raise TryLater(f"{refusal} (the server's limit has shrunk)") from None
+            raise
+        return wire.json_of(answer)
 
     def _who_am_i(self) -> dict[str, Any]:
         return wire.json_of(self._ask(PROFILE, lambda client: client.account_verify_credentials()))
@@ -322,11 +392,11 @@ class Mastodon(Network, Finds, Revises, Removes, Shines):
         self._learn()
         if not self._about:
             raise TryLater("this token may not look, and the server does not say what it is")
-        return bool(KEEPS_KEYS.search(str(self._about.get("source_url"))))
+        return self._kin.keeps_keys
 
     def _is_too_long_by_now(self, text: str) -> bool:
         self._ask_again = 0.0
-        return self.measure(text) > self.limit()
+        return self.limit() < self.measure(text)
 
     def _learn(self) -> None:
         """Read the instance document once in a while; the last one stays while there is none."""
@@ -334,12 +404,11 @@ class Mastodon(Network, Finds, Revises, Removes, Shines):
             return
         self._ask_again = time.monotonic() + ABOUT_PAUSE
         # Not the library's way, which puts a slash at the end: some servers answer that with 404.
-        token = {"Authorization": f"Bearer {self.access_token.get_secret_value()}"}
         for version in ("v2", "v1"):
             try:
                 with wire.answered():
                     answer = self._session.get(
-                        f"{self.api_base_url}/api/{version}/instance", headers=token
+                        f"{self.api_base_url}/api/{version}/instance", headers=self._token
                     )
                 if answer.ok:
                     self._about = wire.json_of(answer)
@@ -348,75 +417,13 @@ class Mastodon(Network, Finds, Revises, Removes, Shines):
             except DeliveryError:
                 return  # the usual limit will do until then
 
+    @property
+    def _token(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.access_token.get_secret_value()}"}
+
     def _number(self, name: str, usual: int) -> int:
+        """What the instance document says of texts; without a *name*, older ones' longest."""
         found: Any = self._about
-        for key in ("configuration", "statuses", name):
+        for key in ("configuration", "statuses", name) if name else ("max_toot_chars",):
             found = found.get(key) if isinstance(found, dict) else None
         return found if isinstance(found, int) and found > 0 else usual
-
-
-def _meaning(answer: requests.Response, scope: str, *, existing: bool) -> DeliveryError:
-    """The error that *answer* stands for, although it may look like a success."""
-    status = answer.status_code
-    if status < 300:
-        return Unsure(f"{status}, but no answer that can be read")
-    said = wire.plain(wire.error_json(answer).get("error") or "")
-    if status >= 400 and answer.headers.get("Idempotent-Replayed") == "true":
-        # Pleroma keeps errors with their key, too: only another key gets a new answer.
-        return TryLater(f"{status} {said} (an old answer, replayed)", spent=True)
-    if existing and status in (404, 410):
-        return Gone(f"{status} {said}".strip())
-    if status == 403:
-        said = f"{said} (it needs the scope {scope})"
-    return wire.from_status(status, said, answer.headers)
-
-
-def _receipt(status: dict[str, Any], media: str = "") -> Receipt:
-    """With the ids of its pictures, *media* if the server does not tell them."""
-    shown = status.get("media_attachments")
-    if isinstance(shown, list):
-        media = ",".join(str(one["id"]) for one in shown if isinstance(one, dict) and "id" in one)
-    return Receipt(_id(status), _url(status), {"media": media} if media else {})
-
-
-def _id(thing: dict[str, Any]) -> str:
-    """Raises Unsure if there is none. Opaque: a number on Mastodon, letters on Pleroma."""
-    found = thing.get("id")
-    if not isinstance(found, str | int) or isinstance(found, bool) or not str(found).strip():
-        raise Unsure("an answer without an id")
-    return str(found)
-
-
-def _url(thing: dict[str, Any]) -> str:
-    url = str(thing.get("url"))
-    return url if url.startswith(("https://", "http://")) else ""
-
-
-def _without_hosts(text: str) -> str:
-    """@user@host as Mastodon shows and counts it: @user."""
-    return _FOREIGN_MENTION.sub(r"\1", text)
-
-
-def _forms(text: str) -> set[str]:
-    """What a server may leave of *text*: all of it, or what snac reads as Markdown and HTML."""
-    read = _text_of(_MARKDOWN_LINK.sub(r"\1", text))
-    return {squeezed(_without_hosts(form)) for form in (text, read)} - {""}
-
-
-class _Reader(HTMLParser):
-    """Collects the text; a link's text spells the whole address, parts of it hidden by style."""
-
-    text = ""
-
-    def handle_starttag(self, tag: str, _: list[tuple[str, str | None]]) -> None:
-        self.text += "\n" if tag in ("br", "p") else ""
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
-def _text_of(html: str) -> str:
-    reader = _Reader()
-    reader.feed(html)
-    reader.close()
-    return reader.text
