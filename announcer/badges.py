@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from announcer.network import DeliveryError, Gone, Moment, Refused, TryLater, Unsure
-from announcer.policy import CHANGE, FORGOTTEN, Broadcast, Decision, Entry, State, backoff
+from announcer.policy import CHANGE, FORGOTTEN, Broadcast, Decision, Entry, Hush, State, backoff
 
 EARLY = timedelta(minutes=30)
 """So long before a badge ends by itself it is set anew: time for retries."""
@@ -93,6 +93,8 @@ def next_step(
         because = "it is switched off"
     elif now - broadcast.seen > FORGOTTEN:
         because = "no sign of life of the stream for hours"
+    elif live is not None and live.hush is Hush.TAKEN:
+        because = "the announcement was taken down by hand"
     elif live is None or live.shown is None:
         because = "the start is not told here"
     if not because:

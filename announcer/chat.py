@@ -58,6 +58,7 @@ def links(
         (networks[entry.destination].title, receipt.url)
         for entry, receipt in announced
         if entry.shown is not None
+        and entry.hush is not Hush.TAKEN
         and entry.destination in networks
         and not networks[entry.destination].told_last
         and receipt

@@ -56,6 +56,16 @@ class Repeat(StrEnum):
     DOUBLES = "doubles"  # it doubles, and nobody can look
 
 
+class Dialect(StrEnum):
+    """How a network marks up its texts, for whoever shows them as its readers see them."""
+
+    PLAIN = "plain"
+    MARKDOWN = "markdown"
+    CHAT = "chat"  # Markdown in which a sign may be written as an entity of HTML
+    HTML = "html"
+    MRKDWN = "mrkdwn"  # not Markdown, though it looks like it: single stars, entities
+
+
 @dataclass(frozen=True, slots=True)
 class Card:
     """What a link preview shows. Plain text, already cleaned, not escaped for any dialect."""
@@ -287,6 +297,8 @@ class Network(BaseModel, ABC):
     """Whether a picture has its alt text with it, for those who do not see it."""
     told_last: ClassVar[bool] = False
     """Whether its text names the posts on the other networks, and so waits until they are up."""
+    dialect: ClassVar[Dialect] = Dialect.PLAIN
+    """Of the texts that `escape` makes inert."""
     switched_on_by: ClassVar[tuple[str, ...]] = ()
     """Fields that show that the account is wanted. Empty: any field of its own does."""
 
@@ -395,6 +407,11 @@ class Network(BaseModel, ABC):
     def link(self, url: str) -> str:
         """How the stream's address is written in a text."""
         return url
+
+    @property
+    def warning(self) -> str:
+        """The content warning that a text is folded behind; empty if there is none."""
+        return ""
 
     @property
     def daily_posts(self) -> int | None:

@@ -14,6 +14,7 @@ import structlog
 
 from announcer.attempt import fingerprint
 from announcer.network import Account, DeliveryError, Memory, Network, Refused
+from announcer.outbox import StorageError
 
 log = structlog.get_logger("announcer.rollcall")
 
@@ -50,42 +51,39 @@ class RollCall:
     ) -> None:
         self._destinations, self._memory_of, self._redact = destinations, memory_of, redact
         self._asking: set[str] = set()
-        self._began = False
+        self._prints: dict[str, tuple[Network, str]] = {}
+        self._began = self._stopped = False
         self._lock = threading.Lock()
 
-    def found(self, name: str) -> Found | None:
-        """What is known of a destination with its present credentials; None if nothing is."""
-        stored = self._memory_of(name).get(KEPT)
-        if stored is None:
-            return None
-        told = json.loads(stored)
-        told |= {"at": datetime.fromisoformat(told["at"]), "notes": tuple(told["notes"])}
-        found = Found(**told)
+    def found(self, name: str, stored: str | None) -> Found | None:
+        """What *stored*, the memory of a destination, tells of it with its present credentials;
+        None if that is nothing.
+        """
         network = self._destinations.get(name)
-        return found if network and found.credentials == fingerprint(network) else None
+        found = _read(stored) if stored else None
+        if network is None or found is None:
+            return None
+        return found if found.credentials == self._fingerprint(name, network) else None
 
     def asking(self, name: str) -> bool:
         """Whether it is being asked just now."""
         return name in self._asking
 
-    def ask(self, name: str) -> Found | None:
-        """Ask it now, for as long as a request may take. None if it is being asked already."""
-        network = self._destinations[name]
+    def ask(self, name: str) -> None:
+        """Ask it now, for as long as a request may take; unless it is being asked already."""
         with self._lock:
             if name in self._asking:
-                return None
+                return
             self._asking.add(name)
-        try:
-            found = self._hear(name, network)
-            told = asdict(found) | {"at": found.at.isoformat()}
-            self._memory_of(name).put(KEPT, json.dumps(told))
-            return found
-        finally:
-            self._asking.discard(name)
+        self._hear(name)
 
     def ask_soon(self, name: str) -> None:
         """Ask it in a thread of its own."""
-        threading.Thread(target=self.ask, args=(name,), name=f"ask {name}", daemon=True).start()
+        with self._lock:
+            if name in self._asking:
+                return
+            self._asking.add(name)
+        threading.Thread(target=self._hear, args=(name,), name=f"ask {name}", daemon=True).start()
 
     def round(self) -> datetime:
         """One round of the clock: whoever is not known, or could not be reached."""
@@ -93,22 +91,58 @@ class RollCall:
             self._began = True
             return datetime.now(UTC) + AFTER_START
         for name in list(self._destinations):
-            found = self.found(name)
+            if self._stopped:
+                break
+            found = self.found(name, self._memory_of(name).get(KEPT))
             if found is None or (found.problem and not found.final):
                 self.ask(name)
         return datetime.now(UTC) + EVERY
 
-    def _hear(self, name: str, network: Network) -> Found:
-        at, credentials = datetime.now(UTC), fingerprint(network)
+    def stop(self) -> None:
+        """Nobody else is asked. Returns at once."""
+        self._stopped = True
+
+    def _fingerprint(self, name: str, network: Network) -> str:
+        """Kept as long as the account is the same: it takes time on purpose."""
+        known = self._prints.get(name)
+        if known is None or known[0] is not network:
+            self._prints[name] = known = (network, fingerprint(network))
+        return known[1]
+
+    def _hear(self, name: str) -> None:
+        try:
+            found = self._answer(name, self._destinations[name])
+            told = asdict(found) | {"at": found.at.isoformat()}
+            self._memory_of(name).put(KEPT, json.dumps(told))
+        except StorageError as problem:
+            log.error("storage", destination=name, reason=type(problem).__name__)
+        finally:
+            self._asking.discard(name)
+
+    def _answer(self, name: str, network: Network) -> Found:
+        at, credentials = datetime.now(UTC), self._fingerprint(name, network)
         try:
             account: Account = network.check()
         except DeliveryError as problem:
             reason = self._redact(str(problem))
             log.warning("account", destination=name, outcome=type(problem).__name__, reason=reason)
             return Found(at, credentials, problem=reason, final=isinstance(problem, Refused))
+        except StorageError:
+            raise
         except Exception as bug:  # one account of many: the others are asked all the same
             log.exception("bug", destination=name, reason=type(bug).__name__)
             reason = f"our own mistake while asking ({type(bug).__name__})"
             return Found(at, credentials, problem=reason, final=True)
         notes = tuple(map(self._redact, account.notes))
-        return Found(at, credentials, self._redact(account.handle), account.url, notes)
+        handle, url = self._redact(account.handle), self._redact(account.url)
+        return Found(at, credentials, handle, url, notes)
+
+
+def _read(stored: str) -> Found | None:
+    """None for what another version kept, in another form."""
+    try:
+        told = json.loads(stored)
+        told |= {"at": datetime.fromisoformat(told["at"]), "notes": tuple(told["notes"])}
+        return Found(**told)
+    except (KeyError, TypeError, ValueError):
+        return None

@@ -427,6 +427,7 @@ class Parts:
         self.clock.stop()
         self.answers.stop()
         self.housekeeping.stop()
+        self.rollcall.stop()
         for patrol in self.patrols:
             patrol.stop(max(0.0, deadline - time.monotonic()))
         with suppress(StorageError):  # then the others wait for the end of its time

@@ -4,6 +4,7 @@ or a program can look (G21). They may stand in the environment, and in requests 
 
 import json
 import os
+import re
 import secrets
 import signal
 import socket
@@ -285,23 +286,40 @@ def tried(folder: Path) -> int:
 
 def faces(service: Service, canaries: Canaries) -> Iterator[str]:
     """Everything that HTTP shows, to friends and to strangers."""
-    token, password = (
-        canaries.variables[name] for name in ("OWNCAST_WEBHOOK_TOKEN", "ANNOUNCER_ADMIN_PASSWORD")
+    token, password, overlay = (
+        canaries.variables[name]
+        for name in (
+            "OWNCAST_WEBHOOK_TOKEN",
+            "ANNOUNCER_ADMIN_PASSWORD",
+            "ANNOUNCER_OVERLAY_TOKEN",
+        )
     )
+    yield from after_a_login(service, password, next(iter(posts(service.folder))))
+    one = next(iter(posts(service.folder).values())).entry.broadcast
+    pages: tuple[str, ...] = (
+        "/",
+        "/history",
+        f"/history/{one}",
+        "/history?words=a",
+        "/history.json",
+    )
+    pages += ("/history.csv", "/destinations", "/now/events", "/destinations/events")
     for auth in (("admin", password), ("admin", "wrong"), None):
-        for path in (
-            *("/", "/history", "/history.json", "/login", "/healthz", "/readyz", "/metrics"),
-            *("/nowhere", "/static/announcer.css"),
-        ):
+        for path in pages:
+            answer = requests.get(service.url + path, auth=auth, timeout=30)
+            assert (answer.status_code == 200) is (auth == ("admin", password)), path
+            assert auth != ("admin", password) or len(answer.content) > 1000, path
+            yield f"{answer.headers} {answer.text}"
+        for path in ("/healthz", "/readyz", "/metrics", "/nowhere", "/static/live.js", "/login"):
             answer = requests.get(service.url + path, auth=auth, timeout=5)
-            let_in = answer.status_code == 200 and answer.url == f"{service.url}{path}"
-            guarded = path in ("/", "/history", "/history.json", "/metrics")
-            assert let_in is (auth == ("admin", password)) or not guarded
             yield f"{answer.headers} {answer.text}"
     for word in (canaries.variables["ANNOUNCER_METRICS_TOKEN"], "wrong"):
         bearer = {"Authorization": f"Bearer {word}"}
         answer = requests.get(f"{service.url}/metrics", headers=bearer, timeout=5)
         assert answer.status_code == (401 if word == "wrong" else 200)
+        yield f"{answer.headers} {answer.text}"
+    for path in (f"/overlay/{overlay}/events", f"/overlay/{overlay}x", "/overlay/wrong"):
+        answer = requests.get(service.url + path, timeout=30)
         yield f"{answer.headers} {answer.text}"
     for body in (b"", b"{", b"[]", b"x" * 300_000, rehearsal.webhook("start", "A", "B")):
         for path in (f"/{token}", f"/{token}x", "", f"/{token}/more"):
@@ -314,6 +332,21 @@ def faces(service: Service, canaries: Canaries) -> Iterator[str]:
                 )
                 yield f"{answer.headers} {answer.text}"
     yield requests.get(f"{service.url}/webhooks/owncast/{token}", timeout=5).text
+
+
+def after_a_login(service: Service, password: str, destination: str) -> Iterator[str]:
+    """What a browser gets: the cookie, the token in the forms, and what an action says."""
+    with requests.Session() as browser:
+        for word in ("wrong", password):
+            answer = browser.post(f"{service.url}/login", {"password": word}, timeout=5)
+            yield f"{answer.headers} {answer.text} {answer.history}"
+        found = re.search(r'name="csrf" value="(\w+)"', answer.text)
+        assert found
+        yield repr(browser.cookies)
+        form = {"csrf": found[1], "key": destination}
+        for path in ("do/now", "do/sent", f"destinations/{destination}/check", "do/nothing"):
+            answer = browser.post(f"{service.url}/{path}", form, timeout=5)
+            yield f"{answer.headers} {answer.text} {answer.history}"
 
 
 def in_proc(service: Service) -> Iterator[bytes]:

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from announcer import connection, wire
 from announcer.contract import PICTURE, PICTURED, POST, Behaviour
+from announcer.facts import SAMPLES
 from announcer.network import (
     DeliveryError,
     ForgetfulMemory,
@@ -30,7 +31,7 @@ from announcer.network import (
 )
 from announcer.networks import email as module
 from announcer.networks.email import Email
-from announcer.wording import SAMPLES, Templates
+from announcer.wording import Templates
 from tests.postbox import USER, Postbox, postbox
 
 ANNA, BERT, CLEO, DORA, EMIL = (

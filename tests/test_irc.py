@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from announcer import wire
 from announcer.contract import POST
+from announcer.facts import SAMPLES
 from announcer.network import (
     Card,
     DeliveryError,
@@ -22,7 +23,7 @@ from announcer.network import (
     Unsure,
 )
 from announcer.networks.irc import FEW, LINE, TOPIC, Irc
-from announcer.wording import SAMPLES, Templates
+from announcer.wording import Templates
 from tests.chatroom import NAME, Chatroom, chatroom
 from tests.fakes import wait_until
 

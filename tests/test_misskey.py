@@ -13,9 +13,10 @@ from pydantic import ValidationError
 from announcer.contract import PICTURE
 from announcer.contract.fake import Sent, Wire, read_timeout, reset
 from announcer.events import Kind
+from announcer.facts import SAMPLES
 from announcer.network import Card, Gone, Moment, Post, Receipt, Refused, Show, TryLater, Unsure
 from announcer.networks.misskey import Misskey
-from announcer.wording import SAMPLES, Templates
+from announcer.wording import Templates
 from tests.impostor import OnStage
 
 HOME = "https://misskey.test"

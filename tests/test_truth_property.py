@@ -44,7 +44,7 @@ from announcer.network import (
     Unsure,
 )
 from announcer.outbox import Outbox, Shown, schema
-from announcer.policy import Broadcast, Ending, Rules, State
+from announcer.policy import CHANGE, Broadcast, Ending, Hush, Rules, State
 from announcer.wording import Facts, Templates
 from tests.test_broadcasts_property import START, Connection, Death, Eyes, Owncast, Pool, Replica
 
@@ -98,6 +98,8 @@ class Town:
         self.closed: set[str] = set()
         self.deleted: set[str] = set()
         """Keys of posts that a person took away."""
+        self.taken: set[str] = set()
+        """Keys of posts that the operator had taken down, once that is done."""
         self.refused: dict[str, str] = {}
         """What a post would say, had the last request for it not been refused."""
         self.doubted: set[str] = set()
@@ -111,6 +113,8 @@ class Town:
     def publish(self, network: "Fake", post: Post) -> Receipt:
         if post.key in self.deleted:
             self.wrong.append(f"put up again what a person deleted: {post.key}")
+        if post.key in self.taken:
+            self.wrong.append(f"put up again what was taken down by hand: {post.key}")
         if post.reply_to and not self.posts[post.reply_to.id].up:
             self.refused[post.key] = post.mood
             raise Refused("what it answers is not there")
@@ -413,6 +417,10 @@ class World:
             self.kill(replica)
         self.later(hours=1)
 
+    def take_down(self, key: str) -> None:
+        """By the operator's hand."""
+        self.outbox.take_down(key, self.now, self.now + CHANGE)
+
     def posts(self) -> list[Shown]:
         return [post for _, told in self.outbox.history(1000) for post in told]
 
@@ -452,6 +460,8 @@ def judge(world: World) -> None:
     for row in world.posts():
         entry = row.entry
         up = town.up(entry.key)
+        if entry.hush is Hush.TAKEN and entry.state is State.SETTLED and entry.shown is None:
+            town.taken.add(entry.key)
         assert len(up) <= 1, f"one broadcast, two posts: {entry.key}"
         match entry.state:
             case State.WITHDRAWN | State.GONE:
@@ -480,6 +490,11 @@ def judge_announcement(world: World, show: Broadcast, destination: str, key: str
     and for what nobody could tell us of.
     """
     town, manners = world.town, world.manners[destination]
+    taken = [row.entry for row in world.posts() if row.entry.hush is Hush.TAKEN]
+    if {key, key.replace("/live/", "/ended/")} & {entry.key for entry in taken}:
+        for entry in taken:
+            assert entry.state is State.FAILED or not town.up(entry.key), "it was to be taken down"
+        return
     ended = key.replace("/live/", "/ended/")
     seen = next(filter(lambda one: one.confirmed, town.up(key)), None)
     said = next(filter(lambda one: one.confirmed, town.up(ended)), None)
@@ -603,6 +618,28 @@ class Truth(RuleBasedStateMachine):
         known = [seen for seen in self.world.town.up() if seen.confirmed]
         numbers = st.sampled_from([seen.number for seen in known])
         self.world.town.delete_by_hand(self.world.town.posts[data.draw(numbers)])
+
+    @rule(data=st.data())
+    def take_down(self, data: st.DataObject) -> None:
+        networks = self.world.networks
+        entries = [row.entry for row in self.world.posts()]
+        able = [one for one in entries if isinstance(networks[one.destination], Removes)]
+        if keys := sorted(one.key for one in able):
+            self.world.take_down(data.draw(st.sampled_from(keys)))
+
+    @rule(data=st.data())
+    def by_hand(self, data: st.DataObject) -> None:
+        """The operator looks whether it is up, and says so; or does not want to wait."""
+        town, outbox = self.world.town, self.world.outbox
+        rows = sorted(self.world.posts(), key=lambda row: row.entry.key)
+        unsure = [row.entry.key for row in rows if row.entry.state is State.UNSURE]
+        waiting = [row.entry.key for row in rows if row.entry.state is State.DUE]
+        if unsure:
+            key = data.draw(st.sampled_from(unsure))
+            if town.up(key):
+                outbox.mark_sent(key, self.world.now)
+        elif waiting:
+            outbox.hurry(data.draw(st.sampled_from(waiting)), self.world.now)
 
     @rule(seconds=st.sampled_from([1, 5, 31, 61, 301, 400, 1201, 7200, 22_000]))
     def go_on(self, seconds: int) -> None:

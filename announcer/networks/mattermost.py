@@ -22,6 +22,7 @@ from announcer.network import (
     Account,
     Card,
     DeliveryError,
+    Dialect,
     Finds,
     Gone,
     Network,
@@ -83,6 +84,7 @@ class Mattermost(Network, Finds, Revises, Removes, Shines):
 
     name = "mattermost"
     title = "Mattermost"
+    dialect = Dialect.MARKDOWN
     repeat = Repeat.WINDOW
     ends_by = "edit"
     replies = True

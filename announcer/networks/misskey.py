@@ -270,6 +270,10 @@ class Misskey(Network, Finds, Revises, Removes, Shines):
             )
         return ()
 
+    @property
+    def warning(self) -> str:
+        return self.cw
+
     def limit(self) -> int:
         if time.monotonic() >= self._ask_again:
             self._ask_again = time.monotonic() + ABOUT_PAUSE

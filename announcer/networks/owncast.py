@@ -17,6 +17,7 @@ from announcer.network import (
     ZERO_WIDTH_SPACE,
     Account,
     DeliveryError,
+    Dialect,
     Network,
     Post,
     Receipt,
@@ -56,6 +57,7 @@ class Owncast(Network):
 
     name = "owncast"
     title = "Owncast chat"
+    dialect = Dialect.CHAT
     repeat = Repeat.DOUBLES
     shows_pictures = False
     told_last = True

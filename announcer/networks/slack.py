@@ -22,6 +22,7 @@ from announcer.network import (
     Account,
     Card,
     DeliveryError,
+    Dialect,
     Finds,
     Gone,
     Network,
@@ -91,6 +92,7 @@ class _InSlack(Network):
     """What both have in common: how a text is written."""
 
     name = "slack"
+    dialect = Dialect.MRKDWN
     # A file goes up to an address on another host that an answer names, and only hosts that are
     # configured are asked. A picture by its address is fetched once and kept: it would often be the
     # one of the last stream. The card that Slack makes of the link has the page's own.

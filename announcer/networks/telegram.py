@@ -25,6 +25,7 @@ from announcer.network import (
     Account,
     Card,
     DeliveryError,
+    Dialect,
     Gone,
     Moment,
     Network,
@@ -93,6 +94,7 @@ class Telegram(Network, Revises, Removes, Shines):
 
     name = "telegram"
     title = "Telegram"
+    dialect = Dialect.HTML
     repeat = Repeat.DOUBLES
     ends_by = "edit"
     replies = True

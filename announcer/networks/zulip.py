@@ -23,6 +23,7 @@ from announcer.network import (
     Account,
     Card,
     DeliveryError,
+    Dialect,
     Finds,
     Gone,
     Network,
@@ -79,6 +80,7 @@ class Zulip(Network, Finds, Revises, Removes, Shines):
 
     name = "zulip"
     title = "Zulip"
+    dialect = Dialect.CHAT
     repeat = Repeat.FINDABLE
     ends_by = "reply"
     replies = True

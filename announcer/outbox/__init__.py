@@ -4,10 +4,12 @@ SQLite or PostgreSQL, through SQLAlchemy Core. `schema` has the tables, `databas
 `postgres` what only PostgreSQL has, `files` a SQLite file as a file, `records` what a row means;
 `arrivals` is intake's side, `queue` and `claims` delivery's, `accounts` what is kept of a
 destination, `subscribers` who asked there to be told, `duties` what one replica does for all,
-`desk` the operator's side, `gauges` what is open, `upkeep` what is forgotten.
+`desk` the operator's hand, `archive` what is shown, `gauges` what is open, `upkeep` what is
+forgotten.
 """
 
 from announcer.outbox.accounts import Accounts, DestinationMemory
+from announcer.outbox.archive import Archive
 from announcer.outbox.arrivals import Arrivals, Transaction
 from announcer.outbox.claims import LEASE, Claims
 from announcer.outbox.database import BadAddress, StorageError, Unusable, alone, connect
@@ -47,5 +49,5 @@ __all__ = [
 ]
 
 
-class Outbox(Arrivals, Claims, Accounts, Duties, Desk, Files, Gauges, Upkeep):
+class Outbox(Arrivals, Claims, Accounts, Duties, Desk, Archive, Files, Gauges, Upkeep):
     """The one door to the database. Every method is one transaction, but for `transaction`."""

@@ -2,6 +2,7 @@
 what it remembers.
 """
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -30,16 +31,30 @@ class Accounts(Database):
         with self.reading() as connection:
             return connection.scalar(query) or 0
 
-    def latest(self, destination: str) -> list[Try]:
-        """The last tries there, the newest first."""
-        query = (
+    def latest(self, destinations: Collection[str]) -> dict[str, list[Try]]:
+        """The last tries at each, the newest first, in one question."""
+        if not destinations:
+            return {}
+        newest = (
             sa.select(tries)
-            .where(tries.c.destination == destination)
-            .order_by(tries.c.at.desc())
+            .where(tries.c.destination == name)
+            .order_by(tries.c.at.desc(), tries.c.id.desc())
             .limit(LATEST)
+            .subquery()
+            for name in destinations
         )
+        query = sa.union_all(*(sa.select(one) for one in newest))
+        found: dict[str, list[Try]] = {name: [] for name in destinations}
         with self.reading() as connection:
-            return [try_of(row) for row in connection.execute(query).mappings()]
+            for row in connection.execute(query).mappings():
+                found[row["destination"]].append(try_of(row))
+        return {name: sorted(made, key=_at, reverse=True) for name, made in found.items()}
+
+    def remembered(self, name: str) -> dict[str, str]:
+        """What every destination keeps in its memory under *name*."""
+        query = sa.select(memory.c.destination, memory.c.value).where(memory.c.name == name)
+        with self.reading() as connection:
+            return {row.destination: row.value for row in connection.execute(query)}
 
     def close(self, destination: str, credentials: str, reason: str, now: datetime) -> None:
         """Send nothing there until its *credentials* (a fingerprint) change."""
@@ -83,6 +98,10 @@ class Accounts(Database):
         with self.reading() as connection:
             rows = connection.execute(query.order_by(breakers.c.destination)).mappings()
             return {row["destination"]: breaker_of(row) for row in rows}
+
+
+def _at(made: Try) -> datetime:
+    return made.at
 
 
 def shut(connection: sa.Connection, destination: str, closing: tuple[str, str], now: float) -> None:

@@ -68,6 +68,8 @@ def connect(url: str) -> sa.Engine:
     @sa.event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # transactions are begun below, not by the driver
+        # SQLite's own knows the letters of English only.
+        connection.create_function("lower", 1, _lower, deterministic=True)
         for pragma in PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
 
@@ -78,6 +80,10 @@ def connect(url: str) -> sa.Engine:
         connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _lower(text: object) -> object:
+    return text.lower() if isinstance(text, str) else text
 
 
 def _claim_place(file: Path) -> None:

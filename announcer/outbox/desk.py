@@ -1,6 +1,5 @@
-"""The operator's side of the outbox: what was posted where, or why not, and a hand to change it."""
+"""The operator's hand: what it changes of posts, and of whether there are any."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,41 +7,36 @@ import sqlalchemy as sa
 
 from announcer.network import Moment
 from announcer.outbox.database import Database, insert
-from announcer.outbox.records import (
-    Shown,
-    Sought,
-    Try,
-    broadcast_of,
-    entry_of,
-    shown_of,
-    try_of,
-    when,
-)
-from announcer.outbox.schema import PAUSE, breakers, broadcasts, closed, posts, switches, tries
-from announcer.policy import Broadcast, Entry, Hush, State
+from announcer.outbox.records import entry_of, when
+from announcer.outbox.schema import PAUSE, breakers, broadcasts, closed, posts, switches
+from announcer.policy import Entry, Hush, State
 
 _LOCK = sa.select(broadcasts.c.id).with_for_update()
 SWITCH = sa.select(switches.c.since).where(switches.c.name == sa.bindparam("name"))
-_NEWEST = sa.select(broadcasts).order_by(broadcasts.c.began.desc(), broadcasts.c.id.desc())
-SEASON = 400
-"""Broadcasts that a season shows at most."""
+_TAKEN = sa.and_(posts.c.hush == Hush.TAKEN, posts.c.shown.is_not(None))
 
 
 class Desk(Database):
-    """What the pages and the commands show and do."""
+    """What the pages and the commands do."""
 
     def retry(self, key: str, now: datetime, until: datetime) -> Entry | None:
         """Make a post that is not up due again, by the operator's word. None if there is none such.
 
         What may be up is no longer doubted: the operator has looked. But nobody is told that a
-        stream is live that is over. One that waits for its destination waits no longer.
+        stream is live that is over, or over that is live. One that was to be taken down still is.
+        One that waits for its destination waits no longer.
         """
         stuck = (State.FAILED, State.UNSURE, State.WITHDRAWN)
         live = sa.select(broadcasts.c.id).where(
             broadcasts.c.id == posts.c.broadcast, broadcasts.c.stopped.is_(None)
         )
-        lasting = posts.c.moment.in_((Moment.ENDED, Moment.ALERT))
-        true = sa.or_(lasting, posts.c.shown.is_not(None), live.exists())
+        over = sa.and_(posts.c.moment == Moment.ENDED, ~live.exists())
+        true = sa.or_(
+            posts.c.moment == Moment.ALERT,
+            over,
+            posts.c.shown.is_not(None),
+            sa.and_(posts.c.moment != Moment.ENDED, live.exists()),
+        )
         statement = (
             sa.update(posts)
             .where(posts.c.key == key, posts.c.state.in_(stuck), true)
@@ -55,7 +49,7 @@ class Desk(Database):
                 doubtful_since=None,
                 deaths=0,
                 generation=posts.c.generation + 1,
-                hush=Hush.OVERRULED,
+                hush=sa.case((_TAKEN, Hush.TAKEN), else_=Hush.OVERRULED),
                 reason="tried again by hand",
                 changed=now.timestamp(),
             )
@@ -83,9 +77,20 @@ class Desk(Database):
         return self.write("retry", work)
 
     def hurry(self, key: str, now: datetime) -> str | None:
-        """Let a post that waits wait no longer. Its destination; None if it does not wait."""
+        """Let a post that waits wait no longer: for its time, the next try, the end of the quiet
+        hours, or the posts that it names. Its destination; None if it does not wait.
+        """
         waits = sa.and_(posts.c.state == State.DUE, posts.c.next_at > now.timestamp())
-        return self._by_hand("hurry", key, waits, now, next_at=now.timestamp())
+        unsaid = sa.and_(posts.c.moment == Moment.LIVE, posts.c.shown.is_(None))
+        return self._by_hand(
+            "hurry",
+            key,
+            waits,
+            now,
+            next_at=now.timestamp(),
+            patient_until=now.timestamp(),
+            hush=sa.case((unsaid, Hush.OVERRULED), else_=posts.c.hush),
+        )
 
     def mark_sent(self, key: str, now: datetime) -> str | None:
         """The operator has looked: it is up. What nobody knows the id of is changed no more. Its
@@ -99,6 +104,7 @@ class Desk(Database):
             state=State.SETTLED,
             shown=posts.c.moment,
             wanted=posts.c.moment,
+            receipt=None,  # it would be that of one which was taken away
             doubtful_since=None,
             change_at=None,
             hush=Hush.OVERRULED,
@@ -107,17 +113,38 @@ class Desk(Database):
 
     def take_down(self, key: str, now: datetime, until: datetime) -> str | None:
         """Take a post away, and never put it up again, whatever becomes of the stream. Its
-        destination; None if it is not up, or on its way.
+        destination; None if it is not up, on its way, or is being taken away already.
         """
-        up = sa.and_(posts.c.state != State.SENDING, posts.c.shown.is_not(None))
+        up = sa.and_(posts.c.shown.is_not(None), posts.c.receipt.is_not(None))
+        settled = posts.c.state.in_((State.SETTLED, State.DUE, State.FAILED))
+        under_way = sa.and_(_TAKEN, posts.c.wanted.is_(None), posts.c.state == State.DUE)
+        at = now.timestamp()
+        beside = (
+            sa.update(posts)
+            .where(posts.c.moment == Moment.BADGE, posts.c.shown.is_not(None))
+            .where(posts.c.key == key.replace(f"/{Moment.LIVE}/", f"/{Moment.BADGE}/"))
+        )
+        # What stands beside it is cleared as soon as it is gone.
+        clear = (
+            beside.where(posts.c.state == State.SENDING).values(change_at=at),
+            beside.where(posts.c.state.in_((State.SETTLED, State.DUE))).values(
+                state=State.DUE,
+                next_at=at,
+                change_at=None,
+                change_until=until.timestamp(),
+                tries=0,
+                changed=at,
+            ),
+        )
         return self._by_hand(
             "take down",
             key,
-            sa.and_(up, posts.c.state != State.GONE, posts.c.receipt.is_not(None)),
+            sa.and_(up, settled, posts.c.moment != Moment.BADGE, ~under_way),
             now,
+            *clear,
             state=State.DUE,
             wanted=None,
-            next_at=now.timestamp(),
+            next_at=at,
             change_until=until.timestamp(),
             change_at=None,
             tries=0,
@@ -126,7 +153,13 @@ class Desk(Database):
         )
 
     def _by_hand(
-        self, what: str, key: str, where: sa.ColumnElement[bool], now: datetime, **values: Any
+        self,
+        what: str,
+        key: str,
+        where: sa.ColumnElement[bool],
+        now: datetime,
+        *more: sa.Update,
+        **values: Any,
     ) -> str | None:
         statement = (
             sa.update(posts)
@@ -138,8 +171,11 @@ class Desk(Database):
 
         def work(connection: sa.Connection) -> str | None:
             connection.execute(_LOCK.where(broadcasts.c.id == show))  # as in retry
-            self.ring(connection)
             destination: str | None = connection.scalar(statement)
+            if destination is not None:
+                for one in more:
+                    connection.execute(one)
+                self.ring(connection)
             return destination
 
         return self.write(what, work)
@@ -206,96 +242,3 @@ class Desk(Database):
             return sorted(connection.scalars(statement))
 
         return self.write("announce", work)
-
-    def last_name(self, channels: Sequence[str]) -> str:
-        """What the newest broadcast of *channels* was called; empty if there was none."""
-        query = (
-            sa.select(broadcasts.c.name)
-            .where(broadcasts.c.channel.in_(channels), broadcasts.c.name != "")
-            .order_by(broadcasts.c.began.desc())
-            .limit(1)
-        )
-        with self.reading() as connection:
-            return connection.scalar(query) or ""
-
-    def history(self, limit: int) -> list[tuple[Broadcast, list[Shown]]]:
-        """The newest broadcasts, each with its posts and their tries."""
-        with self.reading() as connection:
-            return _with_posts(connection, _NEWEST.limit(limit))
-
-    def search(self, limit: int, sought: Sought) -> list[tuple[Broadcast, list[Shown]]]:
-        """As `history`, of what is *sought*."""
-        query = _NEWEST.limit(limit)
-        if sought.words:
-            words = sought.words.lower()
-            titles = (broadcasts.c.title, broadcasts.c.name)
-            says = (sa.func.lower(one).contains(words, autoescape=True) for one in titles)
-            query = query.where(sa.or_(*says, broadcasts.c.id == sought.words))
-        if sought.broadcast:
-            query = query.where(broadcasts.c.id == sought.broadcast)
-        if sought.destination or sought.state:
-            has = sa.select(posts.c.key).where(posts.c.broadcast == broadcasts.c.id)
-            if sought.destination:
-                has = has.where(posts.c.destination == sought.destination)
-            if sought.state:
-                has = has.where(posts.c.state == sought.state)
-            query = query.where(has.exists())
-        if sought.before is not None:
-            query = query.where(broadcasts.c.began < sought.before.timestamp())
-        with self.reading() as connection:
-            return _with_posts(connection, query)
-
-    def season(self, since: datetime) -> list[tuple[Broadcast, dict[str, float]]]:
-        """The broadcasts since then, oldest first, each with the seconds from its start to its
-        announcement, by destination.
-        """
-        shows = (
-            sa.select(broadcasts)
-            .where(broadcasts.c.began >= since.timestamp())
-            .order_by(broadcasts.c.began)
-            .limit(SEASON)
-        )
-        told = (
-            sa.select(
-                posts.c.broadcast, posts.c.destination, sa.func.min(tries.c.at + tries.c.took)
-            )
-            .join(tries, tries.c.post == posts.c.key)
-            .where(
-                posts.c.moment == Moment.LIVE,
-                tries.c.step.in_(("publish", "find")),
-                tries.c.outcome.in_(("delivered", "found")),
-            )
-            .group_by(posts.c.broadcast, posts.c.destination)
-        )
-        with self.reading() as connection:
-            found = [broadcast_of(row) for row in connection.execute(shows).mappings()]
-            when_told: dict[str, dict[str, float]] = {one.id: {} for one in found}
-            began = {one.id: one.began.timestamp() for one in found}
-            for show, destination, at in connection.execute(
-                told.where(posts.c.broadcast.in_(when_told))
-            ):
-                when_told[show][destination] = max(0.0, at - began[show])
-        return [(show, when_told[show.id]) for show in found]
-
-
-def _with_posts(
-    connection: sa.Connection, query: sa.Select[Any]
-) -> list[tuple[Broadcast, list[Shown]]]:
-    shows = [broadcast_of(row) for row in connection.execute(query).mappings()]
-    ids = [show.id for show in shows]
-    rows = connection.execute(
-        sa.select(posts)
-        .where(posts.c.broadcast.in_(ids))
-        .order_by(posts.c.destination, posts.c.moment != Moment.LIVE, posts.c.key)
-    )
-    told = list(rows.mappings())
-    made = connection.execute(
-        sa.select(tries).where(tries.c.post.in_([row["key"] for row in told])).order_by(tries.c.at)
-    ).mappings()
-    of: dict[str, list[Try]] = {}
-    for row in made:
-        of.setdefault(row["post"], []).append(try_of(row))
-    by_show: dict[str, list[Shown]] = {}
-    for row in told:
-        by_show.setdefault(row["broadcast"], []).append(shown_of(row, of.get(row["key"], [])))
-    return [(show, by_show.get(show.id, [])) for show in shows]

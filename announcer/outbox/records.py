@@ -72,14 +72,14 @@ class Shown:
 @dataclass(frozen=True, slots=True)
 class Sought:
     """What of history is looked for: *words* in a title or name, a post at *destination* or in
-    *state*, what began *before*. What is empty is not looked at.
+    *state*, what began *before* another broadcast, by id. What is empty is not looked at.
     """
 
     words: str = ""
     broadcast: str = ""
     destination: str = ""
     state: str = ""
-    before: datetime | None = None
+    before: str = ""
 
 
 def epoch(at: datetime | None) -> float | None:

@@ -120,6 +120,7 @@ def wants_an_end(entry: Entry, decision: Decision, manners: Manners) -> bool:
     return bool(
         decision.mood is Moment.ENDED
         and entry.moment is Moment.LIVE
+        and entry.hush is not Hush.TAKEN
         and manners.ending in (Ending.REPLY, Ending.POST)
         and told
         and entry.state is not State.GONE
@@ -130,13 +131,21 @@ def follow(entry: Entry, decision: Decision, manners: Manners) -> Entry:
     """*entry* after *decision*, which is about its broadcast."""
     if decision.mood is None or decision.change_at is None:
         return entry
-    if entry.state is State.GONE or entry.hush is Hush.TAKEN:
+    if entry.state is State.GONE or _taken(entry):
         return entry
     if entry.moment is Moment.ENDED:
         return _follow_end(entry, decision, manners)
     if decision.mood is Moment.ENDED:
         return _end(entry, decision.change_at, manners)
     return _live(entry, decision, decision.change_at, manners)
+
+
+def _taken(entry: Entry) -> bool:
+    """Whether it is, or is about to be, taken down by hand. If that was refused it is still there,
+    and kept true.
+    """
+    under_way = entry.wanted is None and entry.state is not State.FAILED
+    return entry.hush is Hush.TAKEN and (entry.shown is None or under_way)
 
 
 def _end(entry: Entry, at: datetime, manners: Manners) -> Entry:

@@ -4,6 +4,7 @@ from flask import Flask, Response
 from jinja2 import StrictUndefined
 
 from announcer.web import (
+    cards,
     destinations,
     editor,
     health,
@@ -38,6 +39,7 @@ def create_app(parts: Parts) -> Flask:
         say=say.say,
         count=say.count,
         at=say.at,
+        anchor=cards.anchor,
         token=lambda: door.token,
         guarded=lambda: parts.settings.service.admin_password is not None,
     )

@@ -6,16 +6,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlsplit
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from announcer.content import Content, thaw
 from announcer.lateness import lateness
-from announcer.network import ZERO_WIDTH_SPACE, Moment, Network, Removes
+from announcer.network import Dialect, Moment, Network, Removes
 from announcer.outbox import Shown
-from announcer.policy import Broadcast, Entry, Rules, State
+from announcer.policy import Broadcast, Entry, Hush, Rules, State
+from announcer.web.dialects import read
 from announcer.web.say import say
 
-TONES = {
+TONES = ("bad", "wait", "good", "quiet")
+"""In this order posts are shown: what needs somebody first."""
+_TONE = {
     State.DUE: "wait",
     State.SENDING: "wait",
     State.SETTLED: "good",
@@ -24,7 +27,6 @@ TONES = {
     State.UNSURE: "bad",
     State.GONE: "quiet",
 }
-_WORD = re.compile(r"(https?://[^\s<>\"']+[^\s<>\"'.,;:!?)\]])|((?<!\w)#\w+)")
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,9 @@ class Action:
 
 @dataclass(frozen=True)
 class PostCard:
-    """*tone* is one of good, wait, bad, quiet. *text* is markup of ours around escaped words."""
+    """*tone* is one of TONES. *text* is markup of ours around escaped words, which
+    *warning* is shown in front of, if there is one.
+    """
 
     id: str
     key: str
@@ -50,6 +54,7 @@ class PostCard:
     state: str
     tone: str
     text: Markup
+    warning: str
     link: str
     host: str
     card_title: str
@@ -61,6 +66,7 @@ class PostCard:
     note: str
     late: str
     tries: int
+    failures: bool
     next_at: datetime | None
     at: datetime | None
     kind: str
@@ -76,17 +82,17 @@ def card(
     behind = content.card if content else None
     up = [one for one in post.tries if one.outcome in ("delivered", "found")]
     name, _, account = entry.destination.partition(".")
+    state, tone = _state(entry)
     return PostCard(
         id=anchor(entry.key),
         key=entry.key,
         network=name,
         title=network.title if network else name,
         account=account,
-        state=_words(entry),
-        tone="quiet"
-        if entry.shown is None and entry.state is State.SETTLED
-        else TONES[entry.state],
-        text=worded(content) if content else Markup(""),
+        state=state,
+        tone=tone,
+        text=worded(content, network) if content else Markup(""),
+        warning=network.warning if network else "",
         link=web_address(post.receipt.url if post.receipt else ""),
         host=urlsplit(behind.url).hostname or "" if behind else "",
         card_title=behind.title if behind else "",
@@ -98,16 +104,17 @@ def card(
         note=post.receipt.note if post.receipt else "",
         late=lateness(show, post, rules),
         tries=len(post.tries),
+        failures=entry.state is not State.SETTLED and bool(post.tries),
         next_at=entry.next_at if entry.state is State.DUE and entry.next_at > now else None,
         at=up[0].at if up else None,
         kind="" if entry.moment is Moment.LIVE else say(f"moment.{entry.moment.value}"),
-        actions=tuple(_actions(show, entry, network, now)),
+        actions=tuple(_actions(show, post, network, now)),
     )
 
 
-def anchor(key: str) -> str:
-    """An id for HTML."""
-    return "post-" + re.sub(r"[^A-Za-z0-9_-]", "-", key)
+def anchor(key: str, before: str = "post") -> str:
+    """An id for HTML, and for no other key."""
+    return f"{before}-" + re.sub(r"[^A-Za-z0-9-]", lambda sign: f"_{ord(sign[0]):x}", key)
 
 
 def web_address(link: str) -> str:
@@ -115,51 +122,50 @@ def web_address(link: str) -> str:
     return link if link.startswith(("https://", "http://")) else ""
 
 
-def worded(content: Content) -> Markup:
-    """Its words with links and tags marked. Everything of *content* is escaped."""
-    return marked(content.text)
+def worded(content: Content, network: Network | None) -> Markup:
+    """Its words as the readers of *network* see them. Everything of *content* is escaped."""
+    return read(content.text, network.dialect if network else Dialect.PLAIN)
 
 
-def marked(text: str) -> Markup:
-    """As `worded`, for words that are of no post yet."""
-    text, done, out = text.replace(ZERO_WIDTH_SPACE, ""), 0, Markup("")
-    for match in _WORD.finditer(text):
-        out += escape(text[done : match.start()])
-        what = "link" if match[1] else "tag"
-        out += Markup('<span class="{}">{}</span>').format(what, match[0])
-        done = match.end()
-    return out + escape(text[done:])
-
-
-def _words(entry: Entry) -> str:
+def _state(entry: Entry) -> tuple[str, str]:
+    """In a word, and its tone."""
+    state, shown = entry.state, entry.shown is not None
     if entry.moment is Moment.BADGE:
-        if entry.state in (State.DUE, State.SETTLED) and entry.shown:
-            return say("badge.on")
-        if entry.state in (State.SETTLED, State.WITHDRAWN):
-            return say("badge.off")
-    if entry.state is State.SETTLED and entry.shown is None:
-        return say("state.taken_down")
-    if entry.state is State.DUE and entry.shown is not None:
-        return say("state.changing")
-    return say(f"state.{entry.state.value}")
+        if state in (State.DUE, State.SETTLED) and shown:
+            return say("badge.on"), "good"
+        if state in (State.SETTLED, State.WITHDRAWN):
+            return say("badge.off"), "quiet"
+    if shown and entry.wanted is None and state in (State.DUE, State.SENDING):
+        return say("state.going"), "wait"
+    if state is State.SETTLED and not shown:
+        return say("state.taken_down"), "quiet"
+    if state in (State.DUE, State.SENDING) and shown:
+        return say("state.changing"), "wait"
+    if state is State.FAILED and shown:
+        return say("state.not_changed"), "bad"
+    return say(f"state.{state.value}"), _TONE[state]
 
 
 def _actions(
-    show: Broadcast, entry: Entry, network: Network | None, now: datetime
+    show: Broadcast, post: Shown, network: Network | None, now: datetime
 ) -> Iterator[Action]:
     """Those that make sense for it as it is now."""
+    entry = post.entry
     if network is None or entry.moment is Moment.ALERT:
         return
-    tellable = show.live or entry.moment is Moment.ENDED or entry.shown is not None
+    over = entry.moment is Moment.ENDED
+    tellable = show.live is not over or entry.shown is not None
     stuck = entry.state in (State.FAILED, State.UNSURE, State.WITHDRAWN)
+    if entry.state is State.UNSURE:
+        yield Action("sent", entry.key, say("action.sent"), main=True)
     if stuck and tellable:
         doubt = entry.state is State.UNSURE
         ask = say("action.retry_ask") if doubt else ""
         yield Action("retry", entry.key, say("action.retry"), ask, main=not doubt)
-    if entry.state is State.UNSURE:
-        yield Action("sent", entry.key, say("action.sent"), main=True)
     if entry.state is State.DUE and entry.next_at > now:
         yield Action("now", entry.key, say("action.now"))
     visible = entry.shown is not None and entry.state in (State.SETTLED, State.DUE, State.FAILED)
-    if visible and isinstance(network, Removes) and entry.moment is not Moment.BADGE:
+    going = entry.hush is Hush.TAKEN and entry.wanted is None and entry.state is State.DUE
+    within_reach = isinstance(network, Removes) and post.receipt is not None
+    if visible and within_reach and not going and entry.moment is not Moment.BADGE:
         yield Action("down", entry.key, say("action.down"), say("action.down_ask"))

@@ -1,21 +1,22 @@
 """Every account: who we are there, whether it works, and what to do where it does not."""
 
 import inspect
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from statistics import median
 
 import structlog
 from flask import Blueprint, Response, abort, render_template, request
 from flask.typing import ResponseReturnValue
+from markupsafe import Markup, escape
 
 from announcer.network import Network
 from announcer.outbox import StorageError, Try
 from announcer.policy import Breaker
-from announcer.rollcall import Found
+from announcer.rollcall import KEPT, Found
 from announcer.settings import is_secret, variable_name
-from announcer.web.cards import web_address
-from announcer.web.history import SEASON, pace
+from announcer.web.cards import anchor, web_address
 from announcer.web.say import away, say
 from announcer.web.stream import stream
 from announcer.wiring import Parts
@@ -24,6 +25,11 @@ log = structlog.get_logger("announcer.pages")
 
 SUCCESS = ("delivered", "found")
 ACTIONS = ("check", "reopen")
+TONES = ("bad", "wait", "quiet", "good")
+"""In this order they are shown: trouble first."""
+PAUSE = 2.0
+"""Seconds between two looks: it is no page to hold one's breath over."""
+_CODE = re.compile(r"``?([^`]+)``?")
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,7 @@ class Place:
     id: str
     network: str
     title: str
+    account: str
     tone: str
     state: str
     why: str
@@ -44,10 +51,9 @@ class Place:
     asking: bool
     worked: Try | None
     failed: Try | None
-    pace: str
     channels: str
     alerts: bool
-    guide: str
+    guide: Markup
     shut: bool
 
 
@@ -64,7 +70,7 @@ def blueprint(parts: Parts) -> Blueprint:
 
     @pages.get("/destinations/events")
     def events() -> ResponseReturnValue:
-        return stream(lambda: _pieces(parts), page="/destinations")
+        return stream(lambda: _pieces(parts), page="/destinations", pause=PAUSE)
 
     @pages.post("/destinations/<name>/<what>")
     def act(name: str, what: str) -> ResponseReturnValue:
@@ -87,34 +93,35 @@ def blueprint(parts: Parts) -> Blueprint:
 
 
 def _pieces(parts: Parts) -> dict[str, str]:
-    now = datetime.now(UTC)
-    closed, breakers = parts.outbox.closed(), parts.outbox.breakers(now)
-    lengths: dict[str, list[float]] = {}
-    for _, told in parts.outbox.season(now - SEASON):
-        for name, length in told.items():
-            lengths.setdefault(name, []).append(length)
-    places = {
-        name: _place(parts, name, network, closed.get(name), breakers.get(name), lengths.get(name))
-        for name, network in parts.settings.destinations.items()
-    }
+    now, outbox = datetime.now(UTC), parts.outbox
+    known = Known(
+        outbox.closed(),
+        outbox.breakers(now),
+        outbox.latest(parts.settings.destinations.keys()),
+        outbox.remembered(KEPT),
+    )
+    places = [_place(parts, known, *named) for named in parts.settings.destinations.items()]
     return {
         place.id: render_template("parts/destination.html", place=place)
-        for place in places.values()
+        for place in sorted(places, key=lambda place: TONES.index(place.tone))
     }
 
 
-def _place(
-    parts: Parts,
-    name: str,
-    network: Network,
-    closed: tuple[str, str] | None,
-    breaker: Breaker | None,
-    lengths: list[float] | None,
-) -> Place:
-    found = parts.rollcall.found(name)
-    tries = parts.outbox.latest(name)
-    worked = next((one for one in tries if one.outcome in SUCCESS), None)
-    failed = next((one for one in tries if one.outcome not in SUCCESS and one.reason), None)
+@dataclass(frozen=True)
+class Known:
+    """What is stored of all destinations, by name."""
+
+    closed: Mapping[str, tuple[str, str]]
+    breakers: Mapping[str, Breaker]
+    tries: Mapping[str, list[Try]]
+    remembered: Mapping[str, str]
+
+
+def _place(parts: Parts, known: Known, name: str, network: Network) -> Place:
+    found = parts.rollcall.found(name, known.remembered.get(name))
+    worked = next((one for one in known.tries[name] if one.outcome in SUCCESS), None)
+    failed = next((one for one in known.tries[name] if _is_failure(one)), None)
+    closed, breaker = known.closed.get(name), known.breakers.get(name)
     tone, state, why, until = "quiet", "unknown", "", None
     if closed:
         tone, state, why = "bad", "closed", closed[1]
@@ -126,9 +133,10 @@ def _place(
         tone, state = "good", "well"
     return Place(
         name=name,
-        id="to-" + name.replace(".", "-"),
+        id=anchor(name, "to"),
         network=network.name,
         title=network.title,
+        account=name.partition(".")[2],
         tone=tone,
         state=say(f"destinations.{state}"),
         why=why,
@@ -139,12 +147,17 @@ def _place(
         asking=parts.rollcall.asking(name),
         worked=worked,
         failed=failed if failed and (worked is None or failed.at > worked.at) else None,
-        pace=pace(median(lengths)) if lengths else "",
-        channels=", ".join(one for one in parts.channels if parts.settings.serves(name, one)),
+        channels=", ".join(one for one in parts.channels if parts.settings.serves(name, one))
+        if len(parts.channels) > 1
+        else "",
         alerts=name in parts.settings.service.alerts,
-        guide=inspect.cleandoc(network.__doc__ or ""),
+        guide=guide(network.__doc__ or ""),
         shut=closed is not None or breaker is not None,
     )
+
+
+def _is_failure(made: Try) -> bool:
+    return made.outcome not in SUCCESS and bool(made.reason)
 
 
 def _remedy(name: str, network: Network) -> str:
@@ -156,3 +169,26 @@ def _remedy(name: str, network: Network) -> str:
         if is_secret(info) and getattr(network, field) is not None
     ]
     return say("destinations.remedy", variables=", ".join(secret)) if secret else ""
+
+
+def guide(words: str) -> Markup:
+    """The docstring of a network as HTML: paragraphs and numbered steps, in which what stands in
+    backticks is code.
+    """
+    out = Markup("")
+    for block in re.split(r"\n\s*\n", inspect.cleandoc(words)):
+        steps = re.split(r"(?m)^\d+\.\s+", block)
+        if steps[0]:
+            out += Markup("<p>{}</p>").format(_coded(steps[0]))
+        if steps[1:]:
+            items = Markup("").join(Markup("<li>{}</li>").format(_coded(one)) for one in steps[1:])
+            out += Markup("<ol>{}</ol>").format(items)
+    return out
+
+
+def _coded(words: str) -> Markup:
+    words, out, done = " ".join(words.split()), Markup(""), 0
+    for match in _CODE.finditer(words):
+        out += escape(words[done : match.start()]) + Markup("<code>{}</code>").format(match[1])
+        done = match.end()
+    return out + escape(words[done:])

@@ -13,7 +13,7 @@ import time
 from functools import lru_cache
 from ipaddress import ip_address
 from math import ceil
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import structlog
 from flask import Blueprint, Response, g, make_response, render_template, request
@@ -29,6 +29,8 @@ log = structlog.get_logger("announcer.pages")
 
 PASSED_ON = ("forwarded", "via", "x-", "cf-", "true-client-ip")
 """So begin the headers that proxies add, and none that a browser sends by itself."""
+TOKEN_HEADER = "X-CSRF-Token"  # noqa: S105  # a name, as above
+"""From a script of our pages, and so no sign of a proxy."""
 SELDOM = 60.0
 """Seconds between two log lines on wrong passwords."""
 DAYS = 30
@@ -37,6 +39,8 @@ TOKEN = "csrf"  # noqa: S105  # the name of a form's field
 HERE = "here"
 """The session of who needs none: no other site can read a page of ours and find its token there."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_ADDRESS_SIGNS = "/?&=%+-._~,:@"
+"""Signs that stay as they are in an address of ours."""
 
 
 class Door:
@@ -61,20 +65,20 @@ class Door:
             if refusal := self._from_elsewhere():
                 return refusal
             if self._password() is None or self._session():
-                return away(_onward(request.args.get("then", "")))
+                return _onward(request.args.get("then", ""))
             return self._login_page()
 
         @door.post("/login")
         def enter() -> ResponseReturnValue:
             if refusal := self._from_elsewhere() or _strange():
                 return refusal
-            then = _onward(request.form.get("then", ""))
+            then = request.form.get("then", "")
             word = request.form.get("password", "")
             verdict = self._judge("admin", word)
             if verdict is None:
                 g.session = secrets.token_urlsafe(16)
                 log.info("page", action="login", address=_address())
-                return away(then)
+                return _onward(then)
             problem = "login.wait" if verdict.status_code == 429 else "login.wrong"
             answer = make_response(self._login_page(problem, then), verdict.status_code)
             answer.headers.extend({k: v for k, v in verdict.headers if k == "Retry-After"})
@@ -93,8 +97,12 @@ class Door:
 
     def guard(self) -> ResponseReturnValue | None:
         """None for who may come in; else what they are told."""
-        if refusal := self._from_elsewhere():
+        if refusal := self._from_elsewhere() or self._unknown():
             return refusal
+        said = (request.path, *request.values.values())
+        return _told("door.nonsense", 400) if any("\0" in word for word in said) else None
+
+    def _unknown(self) -> ResponseReturnValue | None:
         if self._password() is None:
             g.session = HERE
         elif session := self._session():
@@ -104,10 +112,10 @@ class Door:
             if refusal := self._judge(given.username or "", given.password or ""):
                 return refusal
             return None if request.method in SAFE else _from_a_browser()
-        elif request.accept_mimetypes.accept_html and request.method in SAFE:
+        elif _a_page_is_wanted():
             return away("login", then=request.full_path.lstrip("/").rstrip("?"))
         else:
-            return _told("door.log_in", 401, {"WWW-Authenticate": 'Basic realm="Announcer"'})
+            return _challenge()
         if request.method in SAFE:
             return None
         refusal = _strange() or self._unasked()
@@ -149,8 +157,9 @@ class Door:
         return hmac.new(self._key(), session.encode(), "sha256").hexdigest() if session else ""
 
     def _unasked(self) -> Response | None:
-        given = request.form.get(TOKEN) or request.headers.get("X-CSRF-Token", "")
-        if hmac.compare_digest(given.encode(), self.token.encode()):
+        given = request.form.get(TOKEN) or request.headers.get(TOKEN_HEADER, "")
+        token = self.token
+        if token and hmac.compare_digest(given.encode("utf-8", "replace"), token.encode()):
             return None
         return _told("door.stale", 403)
 
@@ -169,7 +178,7 @@ class Door:
         self._guesses.wrong(address, now)
         why = "wrong user name or password"
         self._seldom.warn(why, SELDOM, outcome=401, address=address, reason=why)
-        return _told("door.log_in", 401, {"WWW-Authenticate": 'Basic realm="Announcer"'})
+        return _challenge()
 
     def _from_elsewhere(self) -> Response | None:
         if self._password() is not None or _on_this_machine():
@@ -177,8 +186,9 @@ class Door:
         return _told("door.elsewhere", 403)
 
     def _login_page(self, problem: str = "", then: str = "") -> str:
-        then = then or _onward(request.args.get("then", ""))
-        return render_template("login.html", problem=problem, then=then)
+        return render_template(
+            "login.html", problem=problem, then=then or request.args.get("then", "")
+        )
 
     def _password(self) -> str | None:
         password = self._parts.settings.service.admin_password  # each time: its file may change
@@ -244,12 +254,26 @@ def _told(what: str, status: int, headers: dict[str, str] | None = None) -> Resp
     return Response(f"{say(what)}\n", status, headers, mimetype="text/plain")
 
 
-def _onward(then: str) -> str:
-    """A page of ours, for after the login: never another site's address."""
-    parts = urlsplit(then)
-    if parts.scheme or parts.netloc or then.startswith(("/", "\\")) or "\\" in then:
-        return ""
-    return then if then.isprintable() and not then.startswith("login") else ""
+def _a_page_is_wanted() -> bool:
+    """By a person. A script takes anything, and is told that it needs the password."""
+    kinds = {kind for kind, _ in request.accept_mimetypes}
+    return request.method in SAFE and "text/html" in kinds
+
+
+def _challenge() -> Response:
+    """A browser would ask for the password in a window of its own, over a page that is open."""
+    browser = "Sec-Fetch-Mode" in request.headers or "text/event-stream" in str(
+        request.accept_mimetypes
+    )
+    asks = {} if browser else {"WWW-Authenticate": 'Basic realm="Announcer"'}
+    return _told("door.log_in", 401, asks)
+
+
+def _onward(then: str) -> Response:
+    """On to a page of ours, after the login: what begins with `./` leads to no other site."""
+    fine = then.isprintable() and ".." not in then and not then.startswith("login")
+    place = quote(then, safe=_ADDRESS_SIGNS) if fine else ""
+    return Response(status=303, headers={"Location": f"./{place}"})
 
 
 def _encrypted() -> bool:
@@ -263,7 +287,8 @@ def _cookie() -> str:
 
 def _on_this_machine() -> bool:
     """A forwarded request is never local, and neither is one for another name (DNS rebinding)."""
-    if any(name.lower().startswith(PASSED_ON) for name, _ in request.headers):
+    names = {name.lower() for name, _ in request.headers} - {TOKEN_HEADER.lower()}
+    if any(name.startswith(PASSED_ON) for name in names):
         return False
     # nginx adds nothing unless told to, and asks for our own address: but no browser is so old.
     if request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":

@@ -4,9 +4,9 @@ import csv
 import io
 import json
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from statistics import median
 from typing import Any
 
@@ -26,8 +26,9 @@ log = structlog.get_logger("announcer.pages")
 
 PAGE = 20
 """Broadcasts on one page."""
-FILE = 2_000
-"""Broadcasts in one file."""
+FILE, PIECE = 2_000, 50
+"""Broadcasts in one file, and read at a time for it."""
+FORMULA = (*"=+-@\t\r\n", *"＝＋－＠")
 SEASON = timedelta(days=90)
 """What the picture of the season shows."""
 WORDS = 200
@@ -76,7 +77,6 @@ class Pace:
     times: int
     middle: str
     slowest: str
-    share: float
 
 
 def blueprint(parts: Parts) -> Blueprint:
@@ -88,9 +88,8 @@ def blueprint(parts: Parts) -> Blueprint:
         found = parts.outbox.search(PAGE + 1, asked)
         now = datetime.now(UTC)
         lines = [_line(parts, show, posts, now) for show, posts in found[:PAGE]]
-        more = {name: value for name, value in request.args.items() if name != "before"}
-        if len(found) > PAGE:
-            more["before"] = found[PAGE - 1][0].began.isoformat()
+        more = {"words": asked.words, "destination": asked.destination, "state": asked.state}
+        more["before"] = found[PAGE - 1][0].id if len(found) > PAGE else ""
         shows = parts.outbox.season(now - SEASON)
         return render_template(
             "history.html",
@@ -99,6 +98,7 @@ def blueprint(parts: Parts) -> Blueprint:
             older=more if len(found) > PAGE else None,
             asked=asked,
             searched=asked != Sought(),
+            newest=not asked.before,
             destinations=list(parts.settings.destinations),
             states=[state.value for state in State],
             bars=_bars(shows, now),
@@ -125,20 +125,11 @@ def blueprint(parts: Parts) -> Blueprint:
 
     @pages.get("/history.json")
     def as_json() -> ResponseReturnValue:
-        rows = list(_rows(parts, _asked()))
-        return _file(json.dumps(rows, indent=2), "application/json", "json")
+        return _file(_json(_rows(parts, _asked())), "application/json", "json")
 
     @pages.get("/history.csv")
     def as_csv() -> ResponseReturnValue:
-        out = io.StringIO()
-        writer = csv.DictWriter(out, COLUMNS)
-        writer.writeheader()
-        for row in _rows(parts, _asked()):
-            tries = row.pop("tries")
-            for made in tries or [{}]:
-                told = {**row, **{_TRY[name]: value for name, value in made.items()}}
-                writer.writerow({name: _harmless(value) for name, value in told.items()})
-        return _file("\ufeff" + out.getvalue(), "text/csv", "csv")
+        return _file(_csv(_rows(parts, _asked())), "text/csv", "csv")
 
     @pages.errorhandler(StorageError)
     def no_database(problem: StorageError) -> ResponseReturnValue:
@@ -159,15 +150,12 @@ _TRY = {
 
 def _asked() -> Sought:
     """What the address asks for. What makes no sense is left out."""
-    before = None
-    with suppress(ValueError):
-        before = datetime.fromisoformat(request.args.get("before", ""))
     state = request.args.get("state", "")
     return Sought(
         words=request.args.get("words", "")[:WORDS].strip(),
         destination=request.args.get("destination", "")[:WORDS],
         state=state if state in {one.value for one in State} else "",
-        before=before if before and before.tzinfo else None,
+        before=request.args.get("before", "")[:WORDS],
     )
 
 
@@ -216,25 +204,68 @@ def rows(show: Broadcast, posts: list[Shown], rules: Rules) -> Iterator[dict[str
 
 
 def _rows(parts: Parts, asked: Sought) -> Iterator[dict[str, Any]]:
-    for show, posts in parts.outbox.search(FILE, asked):
-        yield from rows(show, posts, parts.settings.rules)
+    """Read piece by piece, so that a year takes no more memory than a week."""
+    for _ in range(FILE // PIECE):
+        found = parts.outbox.search(PIECE, asked)
+        for show, posts in found:
+            yield from rows(show, posts, parts.settings.rules)
+        if len(found) < PIECE:
+            return
+        asked = replace(asked, before=found[-1][0].id)
+
+
+def _json(told: Iterator[dict[str, Any]]) -> Iterator[str]:
+    """An array, one post on each line."""
+    before = "[\n"
+    for row in told:
+        yield before + json.dumps(row)
+        before = ",\n"
+    yield "\n]\n" if before == ",\n" else "[]\n"
+
+
+def _csv(told: Iterator[dict[str, Any]]) -> Iterator[str]:
+    """One line for each try; one for a post that was never tried."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS)
+    out.write("\ufeff")  # or a spreadsheet takes it for another alphabet
+    writer.writeheader()
+    for row in told:
+        made = row.pop("tries") or [{}]
+        for one in made:
+            line = row | {_TRY[name]: value for name, value in one.items()}
+            writer.writerow({name: _harmless(value) for name, value in line.items()})
+        yield out.getvalue()
+        out.seek(0)
+        out.truncate()
+    yield out.getvalue()
 
 
 def _harmless(value: object) -> object:
     """A spreadsheet takes what begins like this for a formula (OWASP, CSV Injection)."""
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+    if isinstance(value, str) and value.lstrip(" \ufeff").startswith(FORMULA):
         return f"'{value}"
     return value
 
 
-def _file(content: str, kind: str, ending: str) -> Response:
+def _file(content: Iterator[str], kind: str, ending: str) -> Response:
+    """The first piece is made before the answer begins: it may be an error."""
+    first = next(content)
     name = f"announcer-history-{datetime.now(UTC):%Y-%m-%d}.{ending}"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return Response(content, mimetype=kind, headers=headers)
+    return Response(chain([first], _to_the_end(content)), mimetype=kind, headers=headers)
+
+
+def _to_the_end(content: Iterator[str]) -> Iterator[str]:
+    """Or the file says that it is not whole."""
+    try:
+        yield from content
+    except StorageError as problem:
+        log.error("page", outcome="cut short", reason=type(problem).__name__)
+        yield f"\n{say('history.incomplete')}\n"
 
 
 def _bars(shows: list[tuple[Broadcast, dict[str, float]]], now: datetime) -> list[Bar]:
-    """Of a drawing that is 900 wide, a day 10, and 100 high, six hours or more."""
+    """Of a drawing that is 900 wide, a bar 7, and 100 high, six hours or more."""
     first, bars = now - SEASON, []
     for show, told in shows:
         length = ((show.stopped or now) - show.began).total_seconds()
@@ -246,7 +277,13 @@ def _bars(shows: list[tuple[Broadcast, dict[str, float]]], now: datetime) -> lis
             length=span(timedelta(seconds=length)),
             n=len(told),
         )
-        bars.append(Bar(round(days * 10, 1), round(max(4.0, min(100.0, length / 216)), 1), words))
+        bars.append(
+            Bar(
+                round(days / SEASON.days * 893, 1),
+                round(max(4.0, min(100.0, length / 216)), 1),
+                words,
+            )
+        )
     return bars
 
 
@@ -255,10 +292,8 @@ def _paces(shows: list[tuple[Broadcast, dict[str, float]]]) -> list[Pace]:
     for _, told in shows:
         for destination, seconds in told.items():
             of.setdefault(destination, []).append(seconds)
-    most = max((median(one) for one in of.values()), default=1.0) or 1.0
     return [
-        Pace(name, len(one), pace(median(one)), pace(max(one)), median(one) / most * 100)
-        for name, one in sorted(of.items())
+        Pace(name, len(one), pace(median(one)), pace(max(one))) for name, one in sorted(of.items())
     ]
 
 

@@ -10,20 +10,17 @@ from flask.typing import ResponseReturnValue
 
 from announcer.lateness import span
 from announcer.network import Moment
-from announcer.outbox import StorageError
-from announcer.policy import CHANGE, Broadcast, State
+from announcer.outbox import Shown, StorageError
+from announcer.policy import CHANGE, Broadcast, Entry, Hush, State
 from announcer.quiet import PAUSED
-from announcer.web.cards import PostCard, card
-from announcer.web.say import away, say
+from announcer.web.cards import TONES, PostCard, anchor, card
+from announcer.web.say import away, count, say
 from announcer.web.stream import stream
 from announcer.wiring import DEFAULT, Parts
 
 log = structlog.get_logger("announcer.pages")
 
-ENDED = 1
-"""How many broadcasts are shown that have ended, if none is live."""
-LOOKED_AT = 50
-"""Among how many of the newest broadcasts those that are live are looked for."""
+ACTIONS = ("retry", "sent", "now", "down", "announce", "pause", "resume")
 
 
 @dataclass(frozen=True)
@@ -35,10 +32,10 @@ class ShowView:
     title: str
     live: bool
     began: datetime
-    stopped: datetime | None
     length: str
     peak: int | None
-    told: int
+    summary: str
+    tone: str
     cards: tuple[PostCard, ...]
     held: bool
 
@@ -67,7 +64,7 @@ def blueprint(parts: Parts) -> Blueprint:
 
     @pages.post("/do/<what>")
     def act(what: str) -> ResponseReturnValue:
-        if what not in ("retry", "sent", "now", "down", "announce", "pause", "resume"):
+        if what not in ACTIONS:
             abort(404)
         done = _do(parts, what, request.form.get("key", ""), datetime.now(UTC))
         log.info("page", action=what, post=request.form.get("key", "")[:250], done=done)
@@ -81,10 +78,7 @@ def blueprint(parts: Parts) -> Blueprint:
     return pages
 
 
-DONE = {
-    *(f"done_{what}" for what in ("retry", "sent", "now", "down", "announce", "pause", "resume")),
-    "nothing",
-}
+DONE = {*(f"done_{what}" for what in ACTIONS), "nothing"}
 
 
 def _do(parts: Parts, what: str, key: str, now: datetime) -> bool:
@@ -118,69 +112,69 @@ def _do(parts: Parts, what: str, key: str, now: datetime) -> bool:
 
 def _pieces(parts: Parts) -> Mapping[str, str]:
     """The parts of the page that change by themselves: HTML by id, in order."""
-    now = datetime.now(UTC)
-    shows = _shows(parts, now)
-    told = {
-        "state": render_template(
-            "parts/state.html",
-            shows=shows,
-            paused=parts.outbox.paused(),
-            destinations=[
-                name
-                for name in parts.settings.destinations
-                if name not in parts.settings.service.alerts
-            ],
-            several=len(parts.channels) > 1,
-        )
-    }
+    now, settings = datetime.now(UTC), parts.settings
+    current = parts.outbox.current(list(parts.channels))
+    shows = [_view(parts, show, posts, now) for show, posts in current]
+    several = len(parts.channels) > 1
+    state = render_template(
+        "parts/state.html",
+        live=[show for show in shows if show.live],
+        last=next((show for show in shows if not show.live), None),
+        paused=parts.outbox.paused(),
+        destinations=settings.destinations.keys() - set(settings.service.alerts),
+        several=several,
+    )
+    told = {"state": state}
     for name, (_, why) in parts.outbox.closed().items():
-        told[f"closed-{name}"] = render_template("parts/closed.html", destination=name, why=why)
+        place = anchor(name, "closed")
+        told[place] = render_template("parts/closed.html", id=place, destination=name, why=why)
     for name, breaker in parts.outbox.breakers(now).items():
-        told[f"alone-{name}"] = render_template(
-            "parts/alone.html", destination=name, until=breaker.until, why=breaker.reason
+        place = anchor(name, "alone")
+        told[place] = render_template(
+            "parts/alone.html", id=place, destination=name, until=breaker.until, why=breaker.reason
         )
     for show in shows:
-        told[f"show-{show.id}"] = render_template(
-            "parts/show.html", show=show, several=len(parts.channels) > 1
-        )
+        place = f"show-{show.id}"
+        told[place] = render_template("parts/show.html", id=place, show=show, several=several)
     return told
 
 
-def _shows(parts: Parts, now: datetime) -> list[ShowView]:
-    """Those that are live; the last one, if none is."""
-    newest = parts.outbox.history(LOOKED_AT if len(parts.channels) > 1 else 5)
-    chosen = [pair for pair in newest if pair[0].live] or newest[:ENDED]
+def _view(parts: Parts, show: Broadcast, posts: list[Shown], now: datetime) -> ShowView:
     settings = parts.settings
-    views = []
-    for show, posts in chosen:
-        cards = tuple(
-            card(show, post, settings.destinations.get(post.entry.destination), settings.rules, now)
-            for post in posts
-            if post.entry.moment is not Moment.ALERT
-        )
-        told = sum(
-            post.entry.shown is not None for post in posts if post.entry.moment is Moment.LIVE
-        )
-        held = show.live and any(
-            post.entry.state is State.WITHDRAWN and post.entry.hush.value for post in posts
-        )
-        views.append(_view(show, cards, told, held=held, now=now))
-    return views
-
-
-def _view(
-    show: Broadcast, cards: tuple[PostCard, ...], told: int, *, held: bool, now: datetime
-) -> ShowView:
+    shown = [post for post in posts if post.entry.moment is not Moment.ALERT]
+    summary, tone = _summary([post.entry for post in shown if post.entry.moment is Moment.LIVE])
+    cards = (
+        card(show, post, settings.destinations.get(post.entry.destination), settings.rules, now)
+        for post in shown
+    )
     return ShowView(
         id=show.id,
         channel="" if show.channel == DEFAULT else show.channel,
         title=show.title or show.name,
         live=show.live,
         began=show.began,
-        stopped=show.stopped,
-        length=span((show.stopped or now) - show.began),
+        length=span((show.stopped or now) - show.began) if not show.live else "",
         peak=show.peak_viewers,
-        told=told,
-        cards=cards,
-        held=held,
+        summary=summary,
+        tone=tone,
+        cards=tuple(sorted(cards, key=lambda one: TONES.index(one.tone))),
+        held=show.live and any(_is_held(post.entry) for post in shown),
     )
+
+
+def _is_held(entry: Entry) -> bool:
+    """By a rule that the operator may overrule."""
+    rules = (Hush.TITLE, Hush.HOURS, Hush.PAUSE)
+    return entry.state is State.WITHDRAWN and entry.hush in rules
+
+
+def _summary(posts: list[Entry]) -> tuple[str, str]:
+    """Who was told, in few words, and the tone of it."""
+    up = sum(post.shown is not None for post in posts)
+    bad = sum(post.state in (State.FAILED, State.UNSURE) for post in posts)
+    wait = sum(post.state in (State.DUE, State.SENDING) and post.shown is None for post in posts)
+    words = [say("now.told", told=up, n=len(posts))] if posts else []
+    words += [count("now.wait", wait)] if wait else []
+    words += [count("now.bad", bad)] if bad else []
+    tone = "bad" if bad else "wait" if wait else "good" if up else "quiet"
+    return " · ".join(words), tone

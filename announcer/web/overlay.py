@@ -5,6 +5,7 @@ public already. Source: OBS Studio, Browser Source (a page is drawn over the sce
 """
 
 import hmac
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from flask import Blueprint, Response, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
 from announcer.network import Moment
-from announcer.outbox import StorageError
+from announcer.outbox import Shown, StorageError
 from announcer.policy import State
 from announcer.web.cards import anchor, web_address
 from announcer.web.stream import stream
@@ -23,6 +24,9 @@ SECONDS = 8
 """How long each post is shown unless the address says otherwise: `?seconds=12`."""
 FRESH = timedelta(minutes=2)
 """Posts that are older are no news to viewers."""
+SHORT = 45
+"""Letters of an address that anybody reads over a stream."""
+_NUMBERS = re.compile(r"(?:/(?:status|statuses|post|notes))?(?:/(?=\w*\d)\w{10,})+/?$")
 OWN = 64 * 1024
 """Bytes of the operator's own style."""
 
@@ -75,36 +79,39 @@ def blueprint(parts: Parts) -> Blueprint:
 
 def _fresh(parts: Parts, now: datetime) -> dict[str, str]:
     """The posts that went up just now, HTML by id, the oldest first."""
-    told: dict[datetime, tuple[str, str]] = {}
-    for show, posts in parts.outbox.history(len(parts.channels) + 2):
-        if not show.live:
-            continue
+    told: list[tuple[datetime, str, str]] = []
+    for show, posts in parts.outbox.current(list(parts.channels)):
         for post in posts:
-            entry = post.entry
-            network = parts.settings.destinations.get(entry.destination)
-            up = [one.at for one in post.tries if one.outcome in ("delivered", "found")]
-            link = web_address(post.receipt.url if post.receipt else "")
-            if (
-                entry.moment is not Moment.LIVE
-                or entry.state is not State.SETTLED
-                or network is None
-                or network.told_last
-                or not link
-                or not up
-                or now - up[0] > FRESH
-            ):
+            network = parts.settings.destinations.get(post.entry.destination)
+            at = _went_up(post)
+            if not show.live or network is None or network.told_last or not at:
                 continue
-            told[up[0]] = (
-                anchor(entry.key),
-                render_template(
-                    "parts/toast.html",
-                    id=anchor(entry.key),
-                    network=network.name,
-                    title=network.title,
-                    link=link.removeprefix("https://").removeprefix("http://"),
-                ),
+            if now - at > FRESH:
+                continue
+            place = anchor(post.entry.key)
+            link = _address(post.receipt.url if post.receipt else "")
+            html = render_template(
+                "parts/toast.html", id=place, network=network.name, title=network.title, link=link
             )
-    return dict(told[at] for at in sorted(told))
+            told.append((at, place, html))
+    return {place: html for _, place, html in sorted(told)}
+
+
+def _went_up(post: Shown) -> datetime | None:
+    """When; None if it is not up, or nobody can go and see."""
+    there = post.entry.moment is Moment.LIVE and post.entry.state is State.SETTLED
+    public = post.receipt is not None and web_address(post.receipt.url)
+    if not there or post.entry.shown is None or not public:
+        return None
+    return next((one.at for one in post.tries if one.outcome in ("delivered", "found")), None)
+
+
+def _address(link: str) -> str:
+    """As viewers could type it: without the numbers at its end, and only whose it is if that is
+    still too long.
+    """
+    plain = _NUMBERS.sub("", link.removeprefix("https://").removeprefix("http://"))
+    return plain if len(plain) <= SHORT else plain.partition("/")[0]
 
 
 def _style(file: Path) -> bytes | None:

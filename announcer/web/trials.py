@@ -14,11 +14,11 @@ from announcer import wiring
 from announcer.attempt import manners_of
 from announcer.facts import Facts
 from announcer.fitting import ALT_LIMIT, PLAIN
-from announcer.network import Account, Moment, Network, Post, Receipt, Refused, Repeat
+from announcer.network import Account, Dialect, Moment, Network, Post, Receipt, Refused, Repeat
 from announcer.policy import Ending
 from announcer.shelf import Sheet
 from announcer.web import samples
-from announcer.web.cards import marked
+from announcer.web.dialects import read
 from announcer.web.limits import Limits
 from announcer.web.say import say
 from announcer.wiring import Parts
@@ -218,7 +218,7 @@ class Bench:
             network=network.name,
             title=network.title,
             account=name.partition(".")[2],
-            text=marked(wording.text),
+            text=read(wording.text, Dialect.PLAIN if alt else network.dialect),
             size=(PLAIN.measure if alt else network.measure)(wording.text),
             limit=limit,
             unit=say("template.alt_unit") if alt else network.unit,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.servers import NotInstalledError, Program, program
+from tests.servers import INSTALLED, NotInstalledError, Program, program
 
 _FLAGS = (
     "--headless",
@@ -30,13 +30,13 @@ class Chromium:
     """
 
     def __init__(self, folder: Path) -> None:
-        command = _program()
+        browser = command()
         profile = folder / "profile"
         told = profile / "DevToolsActivePort"
         # Root is refused its sandbox.
         flags = (*_FLAGS, "--no-sandbox") if os.getuid() == 0 else _FLAGS
         self._program = Program(
-            [command, *flags, f"--user-data-dir={profile}", "about:blank"],
+            [browser, *flags, f"--user-data-dir={profile}", "about:blank"],
             folder,
             env={**os.environ, "HOME": str(folder)},
         )
@@ -60,7 +60,16 @@ class Chromium:
         self._program.stop()
 
 
-def _program() -> str:
+def axe() -> str:
+    """The script that looks for barriers on a page. Raises NotInstalledError."""
+    script = INSTALLED / "axe/node_modules/axe-core/axe.min.js"
+    if not script.exists():
+        raise NotInstalledError("axe-core is not installed")
+    return script.read_text("utf-8")
+
+
+def command() -> str:
+    """What starts the browser. Raises NotInstalledError."""
     for name in ("chromium", "chromium-browser", "google-chrome"):
         try:
             return program(name)

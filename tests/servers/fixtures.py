@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.rogue import Authority
 from tests.servers import NotInstalledError, must_be_there
-from tests.servers.chromium import Chromium
+from tests.servers.chromium import Chromium, axe
 from tests.servers.mosquitto import Mosquitto, MqttTopic
 from tests.servers.ngircd import IrcChannel, Ngircd
 from tests.servers.nostr import NostrRelay
@@ -96,6 +96,11 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     server = started(Chromium, tmp_path_factory.mktemp("chromium"))
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def axe_script() -> str:
+    return started(lambda _: axe(), Path())
 
 
 @pytest.fixture

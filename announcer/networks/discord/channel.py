@@ -10,6 +10,7 @@ from pydantic import field_validator
 from announcer import wire
 from announcer.network import (
     DeliveryError,
+    Dialect,
     Gone,
     Moment,
     Network,
@@ -27,6 +28,7 @@ from announcer.settings import setting
 
 class Channel(Network, Revises, Removes):
     name = "discord"
+    dialect = Dialect.MARKDOWN
     ends_by = "edit"
     unit = "UTF-16 units"
     usual_limit = 2000

@@ -265,6 +265,10 @@ class Mastodon(Network, Finds, Revises, Removes, Shines):
         handle = f"@{wire.plain(me.get('username'))}@{urlsplit(self.api_base_url).hostname}"
         return Account(handle, url_of(me), (*notes, *self._kin.remarks))
 
+    @property
+    def warning(self) -> str:
+        return self.spoiler_text
+
     def limit(self) -> int:
         self._learn()
         longest = self._number("max_characters", self._number("", self.usual_limit))

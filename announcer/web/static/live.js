@@ -2,20 +2,25 @@
 "use strict";
 
 const area = document.querySelector("[data-stream]");
+const shown = new Map(); // by id: the HTML that stands there
+const PATIENCE = 15; // seconds without a word: a stream lasts less than nine
+let heard = Date.now();
 
 function show(parts) {
   const place = area.querySelector("[data-parts]");
-  const before = document.activeElement && document.activeElement.id;
+  const focused = document.activeElement && document.activeElement.id;
+  const opened = [...place.querySelectorAll("details[open]")].map((one) => one.id);
+  const before = news();
   const there = new Map([...place.children].map((one) => [one.id, one]));
   let last = null;
   for (const [id, html] of Object.entries(parts)) {
     let one = there.get(id);
-    if (!one || one.dataset.html !== html) {
+    if (!one || shown.get(id) !== html) {
       const box = document.createElement("template");
       box.innerHTML = html; // ours, escaped by the server
       const fresh = box.content.firstElementChild;
       if (!fresh) continue;
-      fresh.dataset.html = html;
+      shown.set(id, html);
       if (one) one.replaceWith(fresh);
       one = fresh;
     }
@@ -26,24 +31,55 @@ function show(parts) {
     }
     last = one;
   }
-  for (const gone of there.values()) gone.remove();
-  if (before && document.activeElement === document.body) {
-    const same = document.getElementById(before);
-    if (same) same.focus();
+  for (const [id, gone] of there) { shown.delete(id); gone.remove(); }
+  for (const id of opened) {
+    const same = document.getElementById(id);
+    if (same) same.open = true;
+  }
+  if (focused && document.activeElement === document.body) {
+    const same = document.getElementById(focused);
+    if (same) same.focus({ preventScroll: true });
   }
   count();
   localise();
+  tell(before);
+}
+
+// For who hears the page: what is replaced is not always read out, what is written here is.
+function news() {
+  return [...document.querySelectorAll("[data-news]")].map((one) => one.textContent).join(". ");
+}
+
+function tell(before) {
+  const place = document.getElementById("news"), now = news();
+  if (place && now !== before) place.textContent = now;
 }
 
 function watch() {
   const source = new EventSource(area.dataset.stream);
-  source.onmessage = (event) => show(JSON.parse(event.data));
-  source.onopen = () => area.removeAttribute("data-cut");
+  source.onmessage = (event) => { hear(); show(JSON.parse(event.data)); };
+  source.onopen = hear;
   source.onerror = () => {
     if (source.readyState !== EventSource.CLOSED) return; // the browser asks again by itself
-    area.setAttribute("data-cut", "");
-    setTimeout(watch, 5000);
+    cut(true);
+    setTimeout(again, 5000);
   };
+}
+
+// Closed for good: the database is away, or the login has ended, and then the page says so.
+async function again() {
+  try {
+    const answer = await fetch(location.href, { method: "HEAD" });
+    if (answer.status === 401) return location.reload();
+  } catch { /* the service is away: ask again all the same */ }
+  watch();
+}
+
+function hear() { heard = Date.now(); cut(false); }
+
+function cut(off) {
+  const banner = area.querySelector(".cut");
+  if (banner.hidden === off) banner.hidden = !off;
 }
 
 // <time data-until="2026-..."> counts down, data-since counts up.
@@ -66,18 +102,32 @@ function localise() {
   for (const one of document.querySelectorAll("time[data-local]")) {
     const at = new Date(one.dateTime);
     one.title = one.textContent;
-    one.textContent = at.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+    const today = at.toDateString() === new Date().toDateString();
+    one.textContent = today
+      ? at.toLocaleTimeString([], { timeStyle: "short" })
+      : at.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
     one.removeAttribute("data-local");
   }
 }
 
-// A button that can not be taken back asks once more.
+// A button that can not be taken back asks once more; and two clicks are one.
 document.addEventListener("submit", (event) => {
-  const question = event.target.dataset.ask;
-  if (question && !window.confirm(question)) event.preventDefault();
+  const form = event.target, question = form.dataset.ask;
+  if (form.method !== "post") return;
+  if (form.dataset.sent || (question && !window.confirm(question))) event.preventDefault();
+  else form.dataset.sent = "yes";
 });
+
+// Back from another page, the browser may show this one as it was left.
+window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+
+// What was done is said once, and not again after a reload.
+if (location.search.includes("said=")) history.replaceState(null, "", location.pathname);
 
 if (area) watch();
 count();
 localise();
-setInterval(() => { count(); localise(); }, 1000);
+setInterval(() => {
+  count();
+  if (area && Date.now() - heard > PATIENCE * 1000) cut(true);
+}, 1000);
