@@ -1,8 +1,10 @@
 """A real post that says it is a test: is it put up, and taken away again?"""
 
 import secrets
-from dataclasses import dataclass
-from datetime import datetime
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from announcer.network import (
     DeliveryError,
@@ -28,6 +30,41 @@ class Trial:
     up: bool | None
     url: str
     says: str
+
+
+class Trials:
+    """Those that the page starts, each in a thread of its own, one at a time for a destination.
+    What came of them is known until we stop.
+    """
+
+    def __init__(self, destinations: Mapping[str, Network], redact: Callable[[str], str]) -> None:
+        self._destinations, self._redact = destinations, redact
+        self._last: dict[str, Trial | None] = {}
+        self._lock = threading.Lock()
+
+    def running(self, name: str) -> bool:
+        return name in self._last and self._last[name] is None
+
+    def last(self, name: str) -> Trial | None:
+        return self._last.get(name)
+
+    def start(self, name: str) -> bool:
+        """False if one is on its way there."""
+        with self._lock:
+            if self.running(name):
+                return False
+            self._last[name] = None
+        threading.Thread(target=self._run, args=(name,), name=f"test {name}", daemon=True).start()
+        return True
+
+    def _run(self, name: str) -> None:
+        broken = Trial(name, False, None, "", "our own mistake: look there, and into the log")
+        try:
+            came = run(name, self._destinations[name], datetime.now(UTC))
+            self._last[name] = replace(came, says=self._redact(came.says))
+        finally:  # a bug of ours is for the log of the thread, and must not keep the button away
+            if self._last[name] is None:
+                self._last[name] = broken
 
 
 def run(destination: str, network: Network, now: datetime, *, keep: bool = False) -> Trial:

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from announcer.attempt import fingerprint
+from announcer.contract import Wire
 from announcer.networks import available
 from announcer.outbox.accounts import hold
 from announcer.policy import Breaker, State
 from announcer.rollcall import Found
 from announcer.web.destinations import guide
+from tests.fakes import wait_until
 from tests.house import ONE, TWO, House, house
 from tests.scenes import MINUTE, Scene, tried
 from tests.test_door import token
@@ -184,3 +186,26 @@ def test_a_guide_is_words_and_nothing_else() -> None:
     assert "<script" not in told
     assert "<code>&lt;b&gt;</code>" in told
     assert told.endswith("<li>Two</li></ol>")
+
+
+def test_a_test_is_posted_by_a_click_and_told_where_it_was_asked_for(
+    home: House, wire: Wire
+) -> None:
+    hook = "/webhooks/17/an-unguessable-word-of-discords"
+    wire.always("GET", hook, 200, {"guild_id": "44", "channel_id": "22"})
+    wire.always("DELETE", f"{hook}/messages/33", 204)
+    wire.answers(200, {"id": "33", "channel_id": "22"})
+    assert press(home, "discord", "test").startswith("The test is on its way.")
+    wait_until(lambda: "Test: posted, and taken away again" in card(home, "discord"))
+    (posted,) = wire.scripted
+    assert "This is a test" in posted.json["content"]
+    assert posted.json["allowed_mentions"] == {"parse": []}
+
+
+def test_a_test_that_fails_says_why_and_can_be_tried_again(home: House, wire: Wire) -> None:
+    wire.always("GET", "/webhooks/17/an-unguessable-word-of-discords", 200, {})
+    wire.answers(403, {"message": "Missing Permissions", "code": 50013})
+    press(home, "discord", "test")
+    wait_until(lambda: "Test: not posted: 403 Missing Permissions" in card(home, "discord"))
+    assert "unguessable" not in card(home, "discord")
+    assert "Send a test" in card(home, "discord")

@@ -16,6 +16,7 @@ from announcer.outbox import StorageError, Try
 from announcer.policy import Breaker
 from announcer.rollcall import KEPT, Found
 from announcer.settings import is_secret, variable_name
+from announcer.trial import Trials
 from announcer.web.cards import anchor, web_address
 from announcer.web.say import away, say
 from announcer.web.stream import stream
@@ -24,7 +25,7 @@ from announcer.wiring import Parts
 log = structlog.get_logger("announcer.pages")
 
 SUCCESS = ("delivered", "found")
-ACTIONS = ("check", "reopen")
+ACTIONS = ("check", "reopen", "test")
 TONES = ("bad", "wait", "quiet", "good")
 """In this order they are shown: trouble first."""
 PAUSE = 2.0
@@ -59,18 +60,19 @@ class Place:
 
 def blueprint(parts: Parts) -> Blueprint:
     pages = Blueprint("destinations", __name__)
+    trials = Trials(parts.settings.destinations, parts.settings.redactor)
 
     @pages.get("/destinations")
     def listed() -> ResponseReturnValue:
         said = request.args.get("said", "")
         done = say(f"destinations.done_{said}") if said in ACTIONS else ""
         return render_template(
-            "destinations.html", here="destinations", pieces=_pieces(parts), done=done
+            "destinations.html", here="destinations", pieces=_pieces(parts, trials), done=done
         )
 
     @pages.get("/destinations/events")
     def events() -> ResponseReturnValue:
-        return stream(lambda: _pieces(parts), page="/destinations", pause=PAUSE)
+        return stream(lambda: _pieces(parts, trials), page="/destinations", pause=PAUSE)
 
     @pages.post("/destinations/<name>/<what>")
     def act(name: str, what: str) -> ResponseReturnValue:
@@ -78,6 +80,8 @@ def blueprint(parts: Parts) -> Blueprint:
             abort(404)
         if what == "check":
             parts.rollcall.ask_soon(name)
+        elif what == "test":
+            trials.start(name)
         else:
             parts.outbox.reopen(name, datetime.now(UTC), parts.settings.destinations[name].repeat)
             parts.clock.wake()
@@ -92,7 +96,7 @@ def blueprint(parts: Parts) -> Blueprint:
     return pages
 
 
-def _pieces(parts: Parts) -> dict[str, str]:
+def _pieces(parts: Parts, trials: Trials) -> dict[str, str]:
     now, outbox = datetime.now(UTC), parts.outbox
     known = Known(
         outbox.closed(),
@@ -102,7 +106,12 @@ def _pieces(parts: Parts) -> dict[str, str]:
     )
     places = [_place(parts, known, *named) for named in parts.settings.destinations.items()]
     return {
-        place.id: render_template("parts/destination.html", place=place)
+        place.id: render_template(
+            "parts/destination.html",
+            place=place,
+            trial=trials.last(place.name),
+            trying=trials.running(place.name),
+        )
         for place in sorted(places, key=lambda place: TONES.index(place.tone))
     }
 
