@@ -49,8 +49,8 @@ class Redactor:
         # A host of a thousand channels has some ten thousand forms: seldom is one worth a look.
         heads = {text[at : at + SHORTEST] for at in range(len(text) - SHORTEST + 1)} & self._heads
         for form in self._forms if heads else ():
-            if form[:SHORTEST] in heads and form in text:
-                text = text.replace(form, "***")
+            if form[:SHORTEST] in heads:
+                text = _without_beginning(text.replace(form, "***"), form)
         return text
 
     def process(
@@ -70,6 +70,16 @@ class Redactor:
         ):
             return value
         return self(value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value))
+
+
+def _without_beginning(text: str, form: str) -> str:
+    """What a network says is shortened before it comes here, maybe in the middle of a secret."""
+    cuts = [at for at, sign in enumerate(text) if sign == "…"] + [len(text)]
+    for cut in reversed(cuts):
+        begin = text.rfind(form[:SHORTEST], 0, cut)
+        if begin >= 0 and form.startswith(text[begin:cut]):
+            text = f"{text[:begin]}***{text[cut:]}"
+    return text
 
 
 def _in_base64(secret: str) -> Iterator[str]:

@@ -392,3 +392,13 @@ def test_g16_a_reader_that_went_away_is_no_reason_to_stop(pipe: Pipe) -> None:
     os.close(nobody)
     log.info("post")
     log.info("post")
+
+
+@pytest.mark.parametrize("ending", ["…", "", "… (again)"])
+@pytest.mark.parametrize("left", [8, 15, 22])
+def test_g21_a_secret_that_was_cut_short_is_taken_out_as_well(left: int, ending: str) -> None:
+    """A network's words are shortened before anybody looks for secrets in them."""
+    secret = "an-unguessable-word-of-a-bot"
+    told = Redactor([secret])(f"500 it heard {secret[:left]}{ending}")
+    assert told == f"500 it heard ***{ending}"
+    assert Redactor([secret])("an-unguided tour of a bot…") == "an-unguided tour of a bot…"
