@@ -44,7 +44,7 @@ from announcer.network import (
     Unsure,
 )
 from announcer.outbox import Outbox, Shown, schema
-from announcer.policy import CHANGE, Broadcast, Ending, Hush, Rules, State
+from announcer.policy import CHANGE, DEADLY, Broadcast, Ending, Hush, Rules, State
 from announcer.wording import Facts, Templates
 from tests.test_broadcasts_property import START, Connection, Death, Eyes, Owncast, Pool, Replica
 
@@ -490,7 +490,10 @@ def judge_announcement(world: World, show: Broadcast, destination: str, key: str
     and for what nobody could tell us of.
     """
     town, manners = world.town, world.manners[destination]
-    taken = [row.entry for row in world.posts() if row.entry.hush is Hush.TAKEN]
+    entries = {row.entry.key: row.entry for row in world.posts()}
+    if entries[key].deaths >= DEADLY:
+        return  # the process died with it again and again, so the operator has to look
+    taken = [entry for entry in entries.values() if entry.hush is Hush.TAKEN]
     if {key, key.replace("/live/", "/ended/")} & {entry.key for entry in taken}:
         for entry in taken:
             assert entry.state is State.FAILED or not town.up(entry.key), "it was to be taken down"
