@@ -528,10 +528,12 @@ def test_the_page_and_history_say_why_posts_wait_and_what_was_told_whom(
             put_alerts(connection, [_an_alert(claim)], now.timestamp())
         page = look(home).get_data(as_text=True)
         until = box.breakers(now)["discord"].until.strftime("%H:%M:%S UTC")
-        assert f"discord is left alone</strong> until {until}: 429" in page
-        assert "Tells discord. Alerts go to discord.ops." in page.replace("</p>", "")
-        assert "discord.ops (alert)" in page
-        assert "discord was not told" in page
+        assert "discord is left alone for" in page
+        assert f">{until}</time></strong>: 429" in page
+        assert "alerts only" in home.client.get("/destinations").text
+        story = home.client.get(f"/history/{claim.entry.broadcast}").text
+        assert "Discord ops" in story
+        assert "discord was not told" in story
         monkeypatch.chdir(tmp_path)
         variables = {**OPS, "ANNOUNCER_DATABASE_URL": f"sqlite:///{tmp_path}/announcer.db"}
         said = CliRunner().invoke(main, ["history"], env=variables).stdout
