@@ -215,7 +215,7 @@ def test_when_the_service_is_away_the_page_says_so_and_keeps_the_words(studio: S
     assert words.input_value() == "Precious {{ name }}"
     studio.page.unroute("**/templates/live.txt")
     words.press_sequentially("!")
-    expect(cut).to_be_hidden()
+    expect(cut).to_be_hidden(timeout=20_000)
 
 
 def test_without_a_script_words_are_tried_and_saved_as_well(

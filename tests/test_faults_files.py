@@ -1,6 +1,7 @@
 """The file of the database: damaged, without rights, grown, restored from a backup."""
 
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -71,7 +72,7 @@ main(["serve"])
 def test_b06_a_place_without_rights_is_refused_by_name_with_what_is_needed(
     tmp_path: Path, what: str
 ) -> None:
-    for parent in (tmp_path, *tmp_path.parents[:2]):
+    for parent in (tmp_path, *tmp_path.parents[:3]):
         parent.chmod(parent.stat().st_mode | 0o111)
     folder = tmp_path / "data"
     folder.mkdir()
@@ -194,7 +195,8 @@ def test_a_backup_is_private_whole_and_never_written_over_unasked(
         return said.exit_code, said.output
 
     status, said = run("copy.db")
-    assert (status, said) == (0, "copy.db: 0.1 MB, looked through and found sound\n")
+    assert status == 0
+    assert re.fullmatch(r"copy\.db: 0\.\d MB, looked through and found sound\n", said)
     assert stat.S_IMODE(Path("copy.db").stat().st_mode) == 0o600
     before = Path("copy.db").read_bytes()
     assert run("copy.db") == (2, "not copied: copy.db is there already: --force writes over it\n")

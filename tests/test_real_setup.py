@@ -131,7 +131,7 @@ def test_a_server_that_deletes_nothing_is_seen_through(
     )
     told = announcer(tmp_path, "test", "mastodon")
     assert told.returncode == 1
-    assert "still there, although the server was told to take it away" in told.stdout
+    assert "do it by hand: this server does not take away posts" in told.stdout
     assert len(fediverse_account.posts()) == 1
 
 

@@ -91,7 +91,8 @@ def test_a_turn_that_ends_before_the_body_leaves_only_half_a_request(
 
 
 def test_a_reused_connection_is_no_way_round(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    server = serve(GOOD, then="more")
+    kept = GOOD.replace(b"\r\n", b"\r\nConnection: keep-alive\r\n", 1)
+    server = serve(kept, then="more")
     with wire.answered(), wire.Session(server.origin) as session, wire.not_after(now() + LATER):
         session.post(server.url, json={})
         clock = iter([True])  # in time at the door, too late at the socket
