@@ -51,7 +51,15 @@ def _forgetful() -> None:
 
 def _hasty() -> None:
     """Acknowledged first, and stored soon after."""
-    _instead(Intake, "take", lambda take: lambda *told: Timer(0.05, take, told).start())
+
+    def made(take: Callable[..., object]) -> object:
+        def soon(*told: Any) -> policy.Decision:
+            Timer(0.05, take, told).start()
+            return policy.Decision("stored soon")
+
+        return soon
+
+    _instead(Intake, "take", made)
 
 
 def _fickle() -> None:
