@@ -54,16 +54,7 @@ def _row(show: Broadcast, post: Shown, rules: Rules) -> dict[str, Any]:
         "reason": post.entry.reason,
         "late": lateness(show, post, rules),
         "text": thaw(post.content).text if post.content else "",
-        "tries": [
-            {
-                "at": one.at.isoformat(),
-                "took": one.took,
-                "step": one.step,
-                "outcome": one.outcome,
-                "reason": one.reason,
-            }
-            for one in post.tries
-        ],
+        "tries": [one.plain() for one in post.tries],
     }
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -45,6 +45,10 @@ class Try:
     step: str
     outcome: str
     reason: str
+
+    def plain(self) -> dict[str, Any]:
+        """For programs."""
+        return asdict(self) | {"at": self.at.isoformat()}
 
 
 @dataclass(frozen=True, slots=True)

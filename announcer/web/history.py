@@ -190,16 +190,7 @@ def rows(show: Broadcast, posts: list[Shown], rules: Rules) -> Iterator[dict[str
             "text": thaw(post.content).text if post.content else "",
             "reason": post.entry.reason,
             "late": lateness(show, post, rules),
-            "tries": [
-                {
-                    "at": one.at.isoformat(),
-                    "took": one.took,
-                    "step": one.step,
-                    "outcome": one.outcome,
-                    "reason": one.reason,
-                }
-                for one in post.tries
-            ],
+            "tries": [one.plain() for one in post.tries],
         }
 
 

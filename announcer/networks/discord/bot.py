@@ -336,22 +336,7 @@ class DiscordBot(Channel, Finds, Shines):
         return self._api.get(f"/channels/{number or self.channel_id}")
 
     def _guild(self) -> str:
-        """The id that a permalink needs, empty if it can not be had: a post matters more."""
-        name = f"guild of channel {self.channel_id}"
-        known = self._memory.get(name)
-        if known is None:
-            try:
-                known = self._channel().get("guild_id")
-            except Refused as problem:
-                if problem.closes:
-                    raise  # to go on would be one more refusal
-                return ""
-            except DeliveryError:
-                return ""
-            if not isinstance(known, str):
-                return ""
-            self._memory.put(name, known)
-        return known
+        return self._server(f"channel {self.channel_id}", self._channel)
 
     @property
     def _api(self) -> api.Client:

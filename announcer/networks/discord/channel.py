@@ -1,6 +1,7 @@
 """What a webhook and a bot have in common: one channel, and whom a start pings in it."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import regex
@@ -17,6 +18,7 @@ from announcer.network import (
     Picture,
     Post,
     Receipt,
+    Refused,
     Removes,
     Revises,
     Unsure,
@@ -50,6 +52,26 @@ class Channel(Network, Revises, Removes):
 
     @abstractmethod
     def _meaning(self, answer: requests.Response) -> DeliveryError: ...
+
+    def _server(self, of: str, ask: Callable[[], dict[str, Any]]) -> str:
+        """The server's id, which a permalink needs: of a channel or webhook, that *ask* tells of.
+        Empty if it can not be had: a post matters more.
+        """
+        name = f"guild of {of}"
+        known = self._memory.get(name)
+        if known is None:
+            try:
+                known = ask().get("guild_id")
+            except Refused as problem:
+                if problem.closes:
+                    raise  # to go on would be one more refusal, and of a webhook that is gone
+                return ""
+            except DeliveryError:
+                return ""
+            if not isinstance(known, str):
+                return ""
+            self._memory.put(name, known)
+        return known
 
     def revise(self, receipt: Receipt, post: Post) -> Receipt:
         body = message(post, receipt.extra.get("picture", ""))

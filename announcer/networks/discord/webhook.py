@@ -111,20 +111,5 @@ class Discord(Channel):
         return wire.json_of(answer)
 
     def _guild(self) -> str:
-        """The id that a permalink needs, empty if it can not be had: a post matters more."""
         webhook = urlsplit(self.webhook_url.get_secret_value()).path.split("/")[-2]
-        name = f"guild of webhook {webhook}"
-        known = self._memory.get(name)
-        if known is None:
-            try:
-                known = self._webhook().get("guild_id")
-            except Refused as problem:
-                if problem.closes:
-                    raise  # to go on would be one more call of a webhook that is gone
-                return ""
-            except DeliveryError:
-                return ""
-            if not isinstance(known, str):
-                return ""
-            self._memory.put(name, known)
-        return known
+        return self._server(f"webhook {webhook}", self._webhook)
