@@ -406,6 +406,30 @@ def test_a_renewal_that_breaks_loses_no_post(wire: Wire, memory: ForgetfulMemory
     assert at(memory).publish(POST).id == "7"
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"access_token": None, "expires_in": 5183944},
+        {"access_token": ["x"], "expires_in": 5183944},
+        {"access_token": "", "expires_in": 5183944},
+        {"access_token": NEW},
+        {"access_token": NEW, "expires_in": "soon"},
+        [],
+        "<html>",
+    ],
+    ids=repr,
+)
+def test_a_renewal_without_a_token_leaves_the_old_one(
+    wire: Wire, memory: ForgetfulMemory, said: Any
+) -> None:
+    says_who(wire)
+    wire.always("GET", RENEWAL, 200, said)
+    assert at(memory).check().handle == "@kestrel"
+    assert at(memory).check().handle == "@kestrel"
+    assert tokens_sent(wire) == [TOKEN, TOKEN]
+
+
 def test_another_token_in_the_settings_takes_the_place_of_all(
     wire: Wire, memory: ForgetfulMemory
 ) -> None:
