@@ -312,13 +312,15 @@ def test_what_can_not_be_stored_is_not_sent_on(
 
 def test_a_push_is_exactly_this(network: WebPush, service: PushService) -> None:
     join(network, service, "a")
-    receipt = network.publish(replace(POST, text="Kestrel is live\nDrawers\nsecond line"))
+    worded_at = POST.worded_at + timedelta(milliseconds=250)  # two may follow within a second
+    text = "Kestrel is live\nDrawers\nsecond line"
+    receipt = network.publish(replace(POST, text=text, worded_at=worded_at))
     [push] = service.pushes
     assert push.message == {
         "title": "Kestrel is live",
         "body": "Drawers\nsecond line",
         "tag": receipt.id,
-        "at": 1795461331,
+        "at": 1795461331.25,
         "quiet": False,
         "url": "https://live.example.org",
         "icon": "https://live.example.org/logo/external",

@@ -512,7 +512,7 @@ def _body(post: Post, message: Message, *, quiet: bool) -> bytes:
         "title": title,
         "body": text.strip(),
         "tag": message.topic,
-        "at": int(post.worded_at.timestamp()),
+        "at": round(post.worded_at.timestamp(), 3),  # the later one stays on the screen
         "quiet": quiet,
     }
     ended, show = post.mood is Moment.ENDED, post.show
@@ -520,7 +520,9 @@ def _body(post: Post, message: Message, *, quiet: bool) -> bytes:
         said["url"] = show.replay_url if ended and show and show.replay_url else post.card.url
         said["icon"] = f"{post.card.url}/logo/external"
         if not ended and not (show and show.nsfw):
-            said["image"] = f"{post.card.url}/thumbnail.jpg?at={said['at']}"  # cached by address
+            said["image"] = (
+                f"{post.card.url}/thumbnail.jpg?at={said['at']:.0f}"  # cached by address
+            )
     for dispensable in ("image", "icon", ""):
         body = json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
         if len(body) <= BODY:

@@ -38,11 +38,13 @@ function understood(data) {
 }
 
 async function show(data) {
-  const { title, tag, body, icon, image, quiet, url, at } = understood(data);
-  const [shown] = await self.registration.getNotifications({ tag });
-  if (shown?.data?.at > at) return; // a push that was overtaken: what is shown is newer
+  let said = understood(data);
+  const [shown] = await self.registration.getNotifications({ tag: said.tag });
+  // This push was overtaken on its way: what is shown is newer, and stays.
+  if (shown?.data?.at > said.at) said = { ...shown.data, quiet: true };
+  const { title, tag, body, icon, image, quiet, at } = said;
   // The same tag takes the place of what is there, without another sound.
-  const options = { tag, body, icon, image, silent: quiet, data: { url, at } };
+  const options = { tag, body, icon, image, silent: quiet, data: said };
   if (at) options.timestamp = at * 1000;
   await self.registration.showNotification(title, options);
 }
@@ -62,7 +64,12 @@ async function renew(old) {
 }
 
 self.addEventListener("install", () => self.skipWaiting());
-self.addEventListener("push", (event) => event.waitUntil(show(event.data)));
+// One after the other: what one of them looks for, another may be about to show.
+let turn = Promise.resolve();
+self.addEventListener("push", (event) => {
+  turn = turn.catch(() => {}).then(() => show(event.data));
+  event.waitUntil(turn);
+});
 self.addEventListener("notificationclick", (event) => {
   event.notification.close();
   event.waitUntil(self.clients.openWindow(event.notification.data?.url ?? self.registration.scope));
