@@ -13,6 +13,8 @@ from typing import Any
 
 import requests
 
+from announcer import wiring
+from announcer.cli.records import _row
 from tests.servers import free_port
 
 SECRET = "correct-horse-kestrel-7"
@@ -90,16 +92,16 @@ class Service:
         return webhook(self.url, body, **headers)
 
     def posts(self) -> dict[str, dict[str, Any]]:
-        """The outbox as `announcer history` tells it, by key."""
-        told = subprocess.run(
-            [sys.executable, "-m", "announcer", "history", "--json", "--broadcasts", "50"],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            check=True,
-            timeout=SECONDS,
-        )
-        return {row["key"]: row for row in json.loads(told.stdout)}
+        """The outbox as `announcer history --json` tells it, by key; read here, for a process of its
+        own at each look would cost more than all that is looked at."""
+        settings = wiring.read(self.environment)
+        outbox = wiring.open_outbox(settings)
+        try:
+            shows = outbox.history(50)
+        finally:
+            outbox.engine.dispose()
+        rows = (_row(show, post, settings.rules) for show, told in shows for post in told)
+        return {row["key"]: row for row in rows}
 
     def until(self, ready: Any, otherwise: str) -> None:
         """Returns once *ready* says so; AssertionError with the log if it never does."""
