@@ -19,7 +19,7 @@ demo: .venv/package ## see it work, with nothing configured
 .PHONY: test
 test: lint .venv/package ## everything that must hold before a change is merged
 	PYTHON=$(BIN)/python tests/servers/install
-	$(BIN)/python -m pytest -n 2 --dist worksteal # half of it waits
+	$(BIN)/python -m pytest -n 3 --dist worksteal # on two cores: a third of it waits
 
 .PHONY: lint
 lint: .venv/tools ## format, style and types
