@@ -92,8 +92,10 @@ class Service:
         return webhook(self.url, body, **headers)
 
     def posts(self) -> dict[str, dict[str, Any]]:
-        """The outbox as `announcer history --json` tells it, by key; read here, for a process of its
-        own at each look would cost more than all that is looked at."""
+        """The outbox as `announcer history --json` tells it, by key.
+
+        Read here: a process of its own for each look would cost more than all that is looked at.
+        """
         settings = wiring.read(self.environment)
         outbox = wiring.open_outbox(settings)
         try:

@@ -62,7 +62,7 @@ def test_e02_an_answer_that_drips_ends_with_the_total_limit(
     begun = time.monotonic()
     with pytest.raises(TryLater, match="no answer in time"):
         pigeon(open_loft.port).publish(POST)
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 8
 
 
 def test_e02_a_wrapped_socket_is_cut_at_the_total_limit_too(

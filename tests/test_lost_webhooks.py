@@ -215,7 +215,7 @@ def test_it_asks_at_once_and_more_often_while_it_is_live(place: Place, owncast: 
     begun = time.monotonic()
     place.restart()
     owncast.is_asked(0)
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 8
     calm = pace()
     owncast.connect()
     wait_until(lambda: place.shows())
@@ -313,7 +313,7 @@ def test_an_owncast_that_never_answers_delays_neither_another_nor_delivery(
         begun = time.monotonic()
         owncast.connect()
         wait_until(place.reads("is live"))
-        assert time.monotonic() - begun < 2.5
+        assert time.monotonic() - begun < 4
     finally:
         for server in deaf:
             server.close()

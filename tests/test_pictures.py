@@ -224,7 +224,7 @@ def test_e25_a_slow_server_holds_up_nobody_for_long(owncast: Owncast, impatient:
     owncast.thumbnail = owncast.logo = drip
     there, begun = Pictures(owncast.address), time.monotonic()
     assert [there.take(of_stream=True) for _ in range(5)] == [None] * 5
-    assert time.monotonic() - begun < impatient + 0.5, "all five together wait once"
+    assert time.monotonic() - begun < impatient + 2.5, "all five together wait once"
 
 
 def test_a_slow_thumbnail_leaves_time_for_the_logo(owncast: Owncast, impatient: float) -> None:
@@ -237,7 +237,7 @@ def test_a_server_that_says_nothing_holds_up_nobody_for_long(impatient: float) -
         begun = time.monotonic()
         there = Pictures(f"http://127.0.0.1:{deaf.getsockname()[1]}")
         assert there.take(of_stream=True) is None
-        assert time.monotonic() - begun < impatient + 0.5
+        assert time.monotonic() - begun < impatient + 2.5
 
 
 def test_a_look_for_its_name_that_takes_for_ever_holds_up_nobody_for_long(
@@ -252,7 +252,7 @@ def test_a_look_for_its_name_that_takes_for_ever_holds_up_nobody_for_long(
     monkeypatch.setattr(socket, "getaddrinfo", lookup)
     begun = time.monotonic()
     assert Pictures("http://owncast.test").take(of_stream=True) is None
-    assert time.monotonic() - begun < impatient + 0.5
+    assert time.monotonic() - begun < impatient + 2.5
     over.set()
 
 
@@ -261,7 +261,7 @@ def test_a_server_that_is_not_there_is_no_reason_to_wait(owncast: Owncast) -> No
         port = gone.getsockname()[1]
     begun = time.monotonic()
     assert Pictures(f"http://127.0.0.1:{port}").take(of_stream=True) is None
-    assert time.monotonic() - begun < PATIENCE / 2
+    assert time.monotonic() - begun < PATIENCE
 
 
 # What goes on

@@ -149,7 +149,7 @@ def test_g10_a_pipe_is_refused_and_never_waited_for(tmp_path: Path) -> None:
     begun = time.monotonic()
     with pytest.raises(Unreadable, match="pipe or a device: it must be a plain file"):
         secretfile.read(tmp_path / "pipe")
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 10
 
 
 def test_g10_a_file_that_is_too_big_is_refused(file: Path) -> None:
