@@ -53,7 +53,7 @@ class Person:
             return secret_of(given, question.flag) if question.secret else given
         if ground.has_person():
             answer: str = click.prompt(
-                question.words,
+                f"{question.words} [not shown]" if question.secret else question.words,
                 default=default or None,
                 show_default=not question.secret,
                 hide_input=question.secret,
