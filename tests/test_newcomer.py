@@ -15,6 +15,7 @@ import pytest
 import announcer
 from announcer import networks
 from announcer.cli import choosing, running
+from announcer.cli.joining import with_scheme
 from announcer.contract.fake import Wire, refused
 from announcer.networks import NotInstalledError
 from tests.house import DISCORD, ONE
@@ -128,6 +129,23 @@ def test_a_slash_and_the_admin_pages_are_dropped_from_what_is_typed(run: Run) ->
     said = run("init", "--owncast-url", "live.kestrel.example/admin/", "--offline")
     assert said.exit_code == 1, "nobody to tell"
     assert variables_of(Path())["OWNCAST_URL"] == URL
+
+
+@pytest.mark.parametrize(
+    ("typed", "address"),
+    [
+        ("social.example/", "https://social.example"),
+        ("192.168.1.5:8080", "http://192.168.1.5:8080"),
+        ("localhost:8080/", "http://localhost:8080"),
+        ("[fd00::5]:8080", "http://[fd00::5]:8080"),
+        ("8.8.8.8", "https://8.8.8.8"),
+        ("http://social.example", "http://social.example"),
+        ("[::", "https://[::"),
+        ("", ""),
+    ],
+)
+def test_a_scheme_that_is_left_out_is_the_likely_one(typed: str, address: str) -> None:
+    assert with_scheme(typed) == address
 
 
 def test_setup_finds_owncast_from_the_address_of_its_admin_pages(run: Run) -> None:

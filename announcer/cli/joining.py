@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 from pydantic import BaseModel
@@ -14,7 +15,14 @@ from announcer.cli.asking import Person
 from announcer.connect import Question
 from announcer.logs import Redactor
 from announcer.network import DeliveryError, Network
-from announcer.settings import ACCOUNT, Environment, is_address, is_secret, variable_name
+from announcer.settings import (
+    ACCOUNT,
+    Environment,
+    is_address,
+    is_private,
+    is_secret,
+    variable_name,
+)
 from announcer.wiring import LONGEST_NAME, Service
 
 
@@ -118,9 +126,17 @@ class Careful:
 
 
 def with_scheme(address: str) -> str:
-    """As people leave it out."""
+    """The scheme that people leave out: http, which few serve there otherwise, inside one's own
+    network, else https.
+    """
     address = address.strip().rstrip("/")
-    return address if "://" in address or not address else f"https://{address}"
+    if "://" in address or not address:
+        return address
+    try:
+        host = urlsplit(f"//{address}").hostname or ""
+    except ValueError:  # it is no address either way
+        host = ""
+    return f"{'http' if host and is_private(host) else 'https'}://{address}"
 
 
 def wrong_value(prefix: str, field: str, group: type[BaseModel], value: str) -> str:
