@@ -255,7 +255,7 @@ def test_a_login_that_fails_costs_none_of_the_answers(tmp_path: Path) -> None:
     there.answer("Address of your server", "http://127.0.0.1:9/")
     there.until("Mastodon: no connection")
     there.answer("Try again?", "")
-    there.answer("Address of your server", "127.0.0.1:9")
+    there.answer("[http://127.0.0.1:9/]", "")  # only what was wrong need be typed again
     there.until("Mastodon: no connection")
     there.answer("Try again?", "n")
     there.until("Left out; later: `announcer connect mastodon`")
