@@ -108,5 +108,7 @@ def _text(path: Path) -> str:
             return file.read()
     except (FileNotFoundError, IsADirectoryError):  # some have a folder of that name
         return ""
-    except (OSError, UnicodeDecodeError) as problem:
-        raise Unusable(f"can not be read ({type(problem).__name__})") from None
+    except UnicodeDecodeError:
+        raise Unusable("can not be read: it is not UTF-8") from None
+    except OSError as problem:
+        raise Unusable(f"can not be read ({problem.strerror or type(problem).__name__})") from None

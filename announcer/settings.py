@@ -35,6 +35,7 @@ LONGEST = timedelta(hours=720)
 """Of a duration: more is a mistake, and far more than a clock can add to the time of day."""
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _LOCAL_SUFFIXES = (".local", ".lan", ".internal", ".localhost", ".home.arpa", ".test")
+NO_ADDRESS = "is not a web address, such as https://live.example.org"
 ACCOUNT = re.compile(r"[A-Z0-9]+(_[A-Z0-9]+)*")
 
 
@@ -79,14 +80,21 @@ def _address(url: str) -> str:
         parts = urlsplit(url)
         port_is_fine = parts.port is None or parts.port > 0
     except ValueError:
-        raise ValueError("is not a web address") from None
+        raise ValueError(NO_ADDRESS) from None
     if parts.scheme not in ("https", "http") or not parts.hostname or not port_is_fine:
-        raise ValueError("is not a web address: it starts with https://")
+        raise ValueError(NO_ADDRESS)
     if parts.username is not None or parts.password is not None:
         raise ValueError("must not contain a user name or password")
     if parts.query or parts.fragment:
         raise ValueError("must not have a query or a fragment")
     return url.rstrip("/")
+
+
+def _stream_address(url: str) -> str:
+    """Of a stream: Owncast answers at the root of it, and the admin pages are what many copy."""
+    if urlsplit(url := _address(url)).path.rstrip("/").endswith("/admin"):
+        raise ValueError("is the address of the admin pages: leave out /admin")
+    return url
 
 
 def is_private(host: str) -> bool:
@@ -129,7 +137,7 @@ def _zone(value: object) -> object:
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
-PublicUrl = Annotated[str, AfterValidator(_address)]
+PublicUrl = Annotated[str, AfterValidator(_stream_address)]
 """An address of our own streams: shown to the world, and http is the streamer's own choice."""
 BaseUrl = Annotated[str, AfterValidator(_safe_address)]
 """Where credentials are sent: https, or http inside one's own network."""
@@ -234,8 +242,8 @@ class Environment:
                 self.problems.append(f"{variable}: no such setting; did you mean {near}?")
             elif self._ours(variable):
                 self.warnings.append(f"{variable}: no such setting, ignored")
-        if self.problems:
-            raise SettingsError(self.problems)
+        if self.problems:  # what two groups share is told once
+            raise SettingsError([*dict.fromkeys(self.problems)])
 
     def _ours(self, variable: str) -> bool:
         return variable.startswith(tuple(self._prefixes))
@@ -287,6 +295,13 @@ def is_secret(info: FieldInfo) -> bool:
     return _mentions_secret(info.annotation)
 
 
+def is_address(info: FieldInfo) -> bool:
+    """Whether it is the address of something on the web, and no secret."""
+    return any(
+        getattr(one, "func", None) in (_safe_address, _stream_address) for one in info.metadata
+    )
+
+
 def _mentions_secret(annotation: Any) -> bool:
     return annotation is SecretStr or any(map(_mentions_secret, get_args(annotation)))
 
@@ -326,6 +341,8 @@ def _plainly(kind: str, message: str) -> str:
     """pydantic's message in our words, which never quote the value."""
     if kind == "missing":
         return "is missing"
+    if kind == "int_parsing":
+        return "must be a whole number"
     if kind == "literal_error":
         return message.replace("Input should be", "must be")
     return message.removeprefix("Value error, ").replace("Input should be", "must be")

@@ -11,7 +11,7 @@ from requests import Response
 
 from announcer import wire
 from announcer.events import LONGEST, MalformedEvent, Status, clip, parse_status
-from announcer.network import DeliveryError
+from announcer.network import DeliveryError, Refused
 from announcer.policy import Sight
 
 FRESH, STALE = 2.0, 60.0
@@ -50,6 +50,14 @@ class Watch:
         with self._lock:
             return self._status()
 
+    def proof(self) -> Status:
+        """The same for somebody who wants to know why not. Raises DeliveryError."""
+        try:
+            with self._lock:
+                return self._read()
+        except MalformedEvent:
+            raise Refused("it answers, but not like Owncast") from None
+
     def look(self) -> Sight:
         """What the server shows of its stream now; UNREACHABLE if it did not say."""
         with self._lock:
@@ -77,12 +85,13 @@ class Watch:
 
     def _status(self) -> Status | None:
         try:
-            answer = self._get("/api/status")
-            return parse_status(
-                wire.json_of(answer), wire.http_date(answer.headers.get("Date", ""))
-            )
+            return self._read()
         except (DeliveryError, MalformedEvent):
             return None
+
+    def _read(self) -> Status:
+        answer = self._get("/api/status")
+        return parse_status(wire.json_of(answer), wire.http_date(answer.headers.get("Date", "")))
 
     def _get(self, path: str) -> Response:
         with wire.answered():

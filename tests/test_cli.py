@@ -304,7 +304,7 @@ def test_check_speaks_on_when_nobody_answers(run: Run, wire: Wire) -> None:
     assert said.exit_code == 1
     assert "discord    no connection" in said.stdout
     assert "mastodon    no connection" in said.stdout
-    assert "says: unreachable" in said.stdout
+    assert "no Owncast at https://live.kestrel.example (no connection)" in said.stdout
 
 
 def test_check_goes_through_the_proxy_as_the_service_does(
@@ -601,8 +601,9 @@ def test_a_service_that_can_not_listen_says_why_and_ends(tmp_path: Path) -> None
         )
     finally:
         assert first.stop() == 0
-    assert second.returncode != 0
-    assert "in use" in second.stderr
+    assert second.returncode == 1
+    assert second.stderr.startswith(f"Error: ANNOUNCER_PORT: {first.port} is taken")
+    assert len(second.stderr.splitlines()) == 1
     assert "Traceback" not in second.stderr
 
 

@@ -399,5 +399,5 @@ def test_what_lacks_is_named_by_its_option(run: Run, arguments: list[str], words
 def test_what_the_network_would_not_take_is_not_written(run: Run, at_bluesky: Wire) -> None:
     said = run(*ARGUMENTS, "--service", "http://pds.example", typed="canary-pass\n")
     assert said.exit_code == 2
-    assert "BLUESKY_SERVICE would send credentials unencrypted" in said.stderr
+    assert "--service would send credentials unencrypted" in said.stderr
     assert not Path(".env").exists()

@@ -18,13 +18,10 @@ from announcer.quiet import Quiet
 from announcer.reference import pages
 from announcer.settings import is_secret, variable_name
 from announcer.wiring import OwncastServer, Service
+from tests.test_packaging import files_of_the_project
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted(
-    path
-    for folder in (ROOT, ROOT / "docs", ROOT / "docs/decisions")
-    for path in folder.glob("*.md")
-)
+PAGES = sorted(path for path in files_of_the_project() if path.suffix == ".md")
 COMPOSE = ["compose.yaml", "compose.replicas.yaml"]
 FOR_PEOPLE = [*PAGES, *(ROOT / name for name in ("Dockerfile", "Makefile", *COMPOSE))]
 CONTRACT = {

@@ -97,7 +97,7 @@ def test_every_problem_is_told_at_once() -> None:
     ) == [
         "BENCH_TOKEN and BENCH_TOKEN_FILE are both set: keep one",
         "BENCH_SECOND_FILE can not be read (FileNotFoundError)",
-        "BENCH_SERVER is not a web address: it starts with https://",
+        "BENCH_SERVER is not a web address, such as https://live.example.org",
         "BENCH_WAIT is not a duration: write it like 30s, 5m or 1h30m",
         "BENCH_NMAES: no such setting; did you mean BENCH_NAMES?",
     ]

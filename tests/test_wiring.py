@@ -270,7 +270,7 @@ def test_a_channel_that_does_not_exist_is_refused() -> None:
 
 def test_a_channel_whose_settings_are_wrong_exists() -> None:
     told = problems(SECOND, MASTODON, OWNCAST__MUSIC__URL="music", MASTODON_CHANNELS="music")
-    assert told == ["OWNCAST__MUSIC__URL is not a web address: it starts with https://"]
+    assert told == ["OWNCAST__MUSIC__URL is not a web address, such as https://live.example.org"]
 
 
 def test_credentials_travel_unencrypted_only_inside_ones_own_network() -> None:

@@ -8,17 +8,19 @@ from typing import Any, Literal
 
 import click
 
+from announcer import connect as helpers
 from announcer import trial, wire, wiring
 from announcer.cli import ground
 from announcer.content import Channel
-from announcer.network import DeliveryError, Moment, Network, Welcomes
+from announcer.network import DeliveryError, Moment, Network, Refused, Welcomes
 from announcer.policy import Broadcast
-from announcer.settings import SettingsError
+from announcer.settings import SettingsError, variable_name
 from announcer.watch import About, Watch, sight_of
 from announcer.wiring import Settings
 
 PREVIEWED = timedelta(hours=2, minutes=5)
 """How long the stream of a preview lasted when it ended."""
+NOBODY = "no destination is configured (`announcer connect` and docs/networks.md bring one)"
 Kind = Literal["webhook", "alerts", "template", "account", "note", "channel", "audience"]
 
 
@@ -33,7 +35,7 @@ class Finding:
 
     def line(self) -> str:
         words = f"note: {self.says}" if self.what == "note" else self.says
-        words = f"template {words}" if self.what == "template" else words
+        words = f"template {words}" if self.what == "template" and self.about else words
         if self.what == "account" and self.well:
             words = click.style("ok", fg="green") + f", {words}".rstrip(", ")
         elif self.well is False:
@@ -78,7 +80,11 @@ def _findings(settings: Settings, offline: bool, only: Collection[str]) -> Itera
     if not only:
         for line in settings.open_doors():
             yield Finding("webhook", "webhook", False, line)
-    templates = wiring.composer(settings).templates
+    templates, folder = wiring.composer(settings).templates, settings.service.templates
+    lost = folder is not None and not folder.is_dir()
+    if lost and not only:
+        words = f"ANNOUNCER_TEMPLATES: there is no folder {folder}, so the shipped texts are used"
+        yield Finding("", "template", False, words)
     for name, network in settings.destinations.items():
         if only and name not in only:
             continue
@@ -88,7 +94,8 @@ def _findings(settings: Settings, offline: bool, only: Collection[str]) -> Itera
         with ground.waiting(f"asking {name}"):
             problems = templates.problems(name, network, limit=limit)
         for problem in problems:
-            yield Finding(name, "template", False, problem)
+            if not (lost and problem.startswith("own:")):
+                yield Finding(name, "template", False, problem)
         if offline:
             yield Finding(name, "account", None, "account not checked (offline)")
         else:
@@ -105,30 +112,60 @@ def _account(name: str, network: Network, settings: Settings) -> Iterator[Findin
         with ground.waiting(f"asking {name}"):
             account = network.check()
     except DeliveryError as problem:
-        yield Finding(name, "account", False, wire.plain(settings.redactor(str(problem))))
+        words = wire.plain(settings.redactor(str(problem)))
+        # Of a server that has no time nothing here is wrong.
+        if isinstance(problem, Refused) or not words[:1].isdigit():
+            words = f"{words}: {_where_to_look(name, network)}"
+        yield Finding(name, "account", False, words)
         return
     yield Finding(name, "account", True, wire.plain(f"{account.handle} {account.url}").rstrip())
     for note in account.notes:
         yield Finding(name, "note", None, wire.plain(note))
 
 
+def _where_to_look(destination: str, network: Network) -> str:
+    """The variables that lead to an account, and how to fill them anew."""
+    kind, _, account = destination.partition(".")
+    prefix = f"{kind}__{account}".upper() if account else kind.upper()
+    names = [
+        variable_name(prefix, field)
+        for field, info in type(network).model_fields.items()
+        if info.is_required()
+        or (field in network.model_fields_set and str(info.default).startswith("http"))
+    ]
+    words = f"look at {', '.join(names)}"
+    if kind not in helpers.names():
+        return words
+    return f"{words}, or run `announcer connect {kind}{f' --account {account}' * bool(account)}`"
+
+
 def _channels(settings: Settings, offline: bool) -> Iterator[Finding]:
     for name, server in settings.channels.items():
         if not server.url:
-            variable = "OWNCAST_URL" if name == wiring.DEFAULT else f"OWNCAST__{name.upper()}__URL"
-            words = f"{variable} is not set: announcements will have no link"
+            words = f"{_url_of(name)} is not set: announcements will have no link"
             yield Finding(name, "channel", None, words)
         elif offline:
             yield Finding(name, "channel", None, f"{server.url} not checked (offline)")
         else:
-            with ground.waiting(f"asking {server.url}"):
-                status = Watch(server.url).status()
-            title = f": {status.title}" if status and status.live and status.title else ""
-            seen = wire.plain(f"{sight_of(status).value}{title}")
-            yield Finding(name, "channel", None, f"{server.url} says: {seen}")
+            yield _stream(name, server.url)
     if not any(settings.audience(channel) for channel in settings.channels):
-        words = "no destination is configured: nobody would be told"
-        yield Finding("", "audience", False, words)
+        yield Finding("", "audience", False, f"{NOBODY}: nobody would be told")
+
+
+def _url_of(channel: str) -> str:
+    return "OWNCAST_URL" if channel == wiring.DEFAULT else f"OWNCAST__{channel.upper()}__URL"
+
+
+def _stream(channel: str, url: str) -> Finding:
+    try:
+        with ground.waiting(f"asking {url}"):
+            status = Watch(url).proof()
+    except DeliveryError as problem:
+        words = f"{_url_of(channel)}: no Owncast at {url} ({wire.plain(problem)})"
+        return Finding(channel, "channel", False, f"{words}; is it the address of the stream?")
+    title = f": {status.title}" if status.live and status.title else ""
+    seen = wire.plain(f"{sight_of(status).value}{title}")
+    return Finding(channel, "channel", None, f"{url} says: {seen}")
 
 
 @click.command()
@@ -170,6 +207,8 @@ def preview(title: str, name: str, summary: str, tags: tuple[str, ...], as_json:
                     _show(text)
     if as_json:
         ground.say(texts)
+    elif not texts:
+        ground.fail("; ".join([NOBODY, *ground.where_to_begin()]))
 
 
 def _show(text: dict[str, Any]) -> None:
@@ -203,7 +242,7 @@ def test(destination: str, keep: bool, yes: bool, as_json: bool) -> None:
         ground.fail(f"there is no destination {destination}; there are: {known}")
     chosen = [destination] if destination else list(settings.destinations)
     if not chosen:
-        ground.fail("no destination is configured: see `announcer init`")
+        ground.fail("; ".join([NOBODY, *ground.where_to_begin()]))
     if not destination and not yes and ground.has_person():
         click.echo(f"A test post goes to {', '.join(chosen)}.", err=True)
         click.confirm("Go on?", default=True, abort=True, err=True)

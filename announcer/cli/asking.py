@@ -24,6 +24,8 @@ class Person:
         self._given = given
         self.heard: list[str] = []
         """The secrets, which must not be told again."""
+        self._said: dict[str, str] = {}
+        """All else, for who is asked the same again after a mistake."""
 
     def ask(
         self,
@@ -32,7 +34,7 @@ class Person:
         wrong: Callable[[str], str] = lambda _: "",
     ) -> str:
         """The answer, of which *wrong* says nothing."""
-        default = default or question.default
+        default = default or self._said.get(question.name, "") or question.default
         while True:
             answer = self._answer(question, default).strip()
             if not answer.isprintable():
@@ -46,6 +48,8 @@ class Person:
             click.secho(problem, fg="red", err=True)
         if question.secret:
             self.heard.append(answer)
+        else:
+            self._said[question.name] = answer
         return answer
 
     def _answer(self, question: Question, default: str) -> str:
@@ -53,7 +57,7 @@ class Person:
             return secret_of(given, question.flag) if question.secret else given
         if ground.has_person():
             answer: str = click.prompt(
-                question.words,
+                f"{question.words} [not shown]" if question.secret else question.words,
                 default=default or None,
                 show_default=not question.secret,
                 hide_input=question.secret,

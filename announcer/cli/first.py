@@ -3,7 +3,6 @@
 import inspect
 import secrets
 import shutil
-import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,15 +10,15 @@ import click
 from pydantic import BaseModel
 
 from announcer import connect as helpers
-from announcer import envfile, networks, wiring
-from announcer.cli import accounts, ground
+from announcer import envfile, wiring
+from announcer.cli import accounts, choosing, ground
 from announcer.cli.asking import Person, secret_of
-from announcer.cli.joining import join, use_proxy
+from announcer.cli.joining import join, use_proxy, with_scheme, wrong_value
 from announcer.connect import Question
 from announcer.network import Network
 from announcer.policy import Rules
 from announcer.quiet import Quiet
-from announcer.settings import Environment, SettingsError, is_secret, variable_name
+from announcer.settings import SettingsError, is_secret, variable_name
 from announcer.wiring import OwncastServer, Service
 from announcer.wording import SHIPPED
 
@@ -29,10 +28,10 @@ ADMIN = Question(
 )
 FOLDER = "templates"
 NEXT = """\
-Next:
+Next, in this folder:
   announcer preview   what would be said, and where
   announcer test      a real post that is taken away again
-  announcer setup     tells Owncast about Announcer, once you know where it will run
+  announcer setup     tells Owncast where Announcer runs
   announcer serve     runs it"""
 
 
@@ -90,7 +89,8 @@ def init(
     beginning.write()
     if not as_json:
         click.echo(f".env      {', '.join(beginning.new)}")
-        click.echo(f"{folder}    {copied} files to edit: they are what is said")
+        what = f"{copied} files to edit" if copied else "nothing lacked there"
+        click.echo(f"{folder}    {what}: they are what is said")
         if "ANNOUNCER_ADMIN_PASSWORD" in beginning.new:
             click.echo("The pages know you as admin, with ANNOUNCER_ADMIN_PASSWORD of .env.")
         click.echo()
@@ -131,40 +131,21 @@ class Beginning:
     def ask_owncast(self) -> None:
         if self._lacks("OWNCAST_URL"):
             answer = self._person.ask(
-                URL, wrong=lambda given: self._wrong("OWNCAST", "url", OwncastServer, _web(given))
+                URL, wrong=lambda given: wrong_value("OWNCAST", "url", OwncastServer, _web(given))
             )
             self.new["OWNCAST_URL"] = _web(answer)
 
     def ask_networks(self, wanted: tuple[str, ...]) -> None:
-        kinds = _kinds()
-        chosen = [name.strip().lower() for one in wanted for name in one.split(",")]
+        kinds = choosing.kinds()
+        chosen = [name for one in wanted for name in choosing.split(one)]
         if not chosen and ground.has_person():
-            chosen = self._choose(kinds)
+            chosen = choosing.choose(kinds)
         unknown = [name for name in chosen if name not in kinds]
         if unknown:
-            ground.stop([f"--network: there is no {unknown[0]}; there are: {', '.join(kinds)}"])
+            why = choosing.why_unknown(unknown[0], kinds)
+            ground.stop([f"--network: {why}; there are: {', '.join(kinds)}"])
         for name in dict.fromkeys(chosen):
             self._ask_network(kinds[name])
-
-    def _choose(self, kinds: Mapping[str, type[Network]]) -> list[str]:
-        click.echo("\nWhere is your audience to be told?\n", err=True)
-        for name, kind in kinds.items():
-            first = inspect.cleandoc(kind.__doc__ or "").partition(". ")[0].partition("\n\n")[0]
-            words = textwrap.shorten(first.rstrip("."), 78, placeholder=" …")
-            click.echo(f"  {click.style(f'{name:12}', bold=True)} {words}", err=True)
-        click.echo(err=True)
-        while True:
-            said = click.prompt(
-                "Their names, with commas between; Enter for none now",
-                default="",
-                show_default=False,
-                err=True,
-            )
-            names = [name.strip().lower() for name in said.split(",") if name.strip()]
-            unknown = [name for name in names if name not in kinds]
-            if not unknown:
-                return names
-            click.secho(f"there is no {unknown[0]}", fg="red", err=True)
 
     def _ask_network(self, kind: type[Network]) -> None:
         prefix = kind.name.upper()
@@ -178,7 +159,7 @@ class Beginning:
         if kind.name in helpers.names() and click.confirm(
             "Log in there now, and have the rest done for you?", default=True, err=True
         ):
-            self.new |= join(kind.name, prefix, self._person, {**self._known, **self.new})
+            self._join(kind, prefix)
             return
         click.echo(f"{inspect.cleandoc(kind.__doc__ or '')}\n", err=True)
         for field in lacking:
@@ -187,9 +168,22 @@ class Beginning:
             question = Question(variable, f"{variable}: {info.description}", is_secret(info))
 
             def wrong(given: str, field: str = field) -> str:
-                return self._wrong(prefix, field, kind, given)
+                return wrong_value(prefix, field, kind, given)
 
             self.new[variable] = self._person.ask(question, wrong=wrong)
+
+    def _join(self, kind: type[Network], prefix: str) -> None:
+        """What was answered before is not lost by a mistake here."""
+        while True:
+            try:
+                self.new |= join(kind.name, prefix, self._person, {**self._known, **self.new})
+            except click.ClickException as problem:
+                click.secho(problem.message, fg="red", err=True)
+            else:
+                return
+            if not click.confirm("Try again?", default=True, err=True):
+                click.echo(f"Left out; later: `announcer connect {kind.name}`.", err=True)
+                return
 
     def make_doors(self, *, ask: bool) -> None:
         """What only we and Owncast, or only the operator, are to know."""
@@ -237,26 +231,6 @@ class Beginning:
         there = (self.new, self._known)
         return not any(one.get(f"{variable}{end}") for one in there for end in ("", "_FILE"))
 
-    def _wrong(self, prefix: str, field: str, group: type[BaseModel], value: str) -> str:
-        """What is wrong with the *value* of one field, whatever lacks beside it."""
-        variable = variable_name(prefix, field)
-        env = Environment({variable: value})
-        env.group(prefix, group)
-        return next((one for one in env.problems if one.startswith(f"{variable} ")), "")
-
-
-def _kinds() -> dict[str, type[Network]]:
-    """Every network whose libraries are there; those of one module by their own names."""
-    found = {}
-    for name, load in networks.places().items():
-        try:
-            kinds = load()
-        except networks.NotInstalledError:
-            continue
-        for kind in kinds:
-            found[name if len(kinds) == 1 else kind.__name__.lower()] = kind
-    return found
-
 
 def _is_secret(variable: str) -> bool:
     head, _, rest = variable.partition("_")
@@ -265,7 +239,9 @@ def _is_secret(variable: str) -> bool:
         "ANNOUNCER": [Service, Rules, Quiet],
         "OWNCAST": [OwncastServer],
     }
-    groups = known.get(head, []) + [kind for kind in _kinds().values() if kind.name.upper() == head]
+    groups = known.get(head, []) + [
+        kind for kind in choosing.kinds().values() if kind.name.upper() == head
+    ]
     return any(
         field in group.model_fields and is_secret(group.model_fields[field]) for group in groups
     )
@@ -279,6 +255,5 @@ def _missing(kind: type[Network], field: str) -> str:
 
 
 def _web(answer: str) -> str:
-    """As people write it: without the scheme, with a slash at the end."""
-    answer = answer.strip().rstrip("/")
-    return answer if "://" in answer or not answer else f"https://{answer}"
+    """As people write it: without the scheme, with a slash at the end, from the admin pages."""
+    return with_scheme(answer).removesuffix("/admin").rstrip("/")

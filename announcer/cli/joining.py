@@ -3,16 +3,26 @@
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
+from pydantic import BaseModel
 
 from announcer import connect as helpers
 from announcer import envfile, networks, wire
 from announcer.cli import accounts, ground
 from announcer.cli.asking import Person
+from announcer.connect import Question
 from announcer.logs import Redactor
 from announcer.network import DeliveryError, Network
-from announcer.settings import ACCOUNT, Environment, is_secret, variable_name
+from announcer.settings import (
+    ACCOUNT,
+    Environment,
+    is_address,
+    is_private,
+    is_secret,
+    variable_name,
+)
 from announcer.wiring import LONGEST_NAME, Service
 
 
@@ -83,7 +93,7 @@ def join(name: str, prefix: str, person: Person, variables: Mapping[str, str]) -
         if (value := variables.get(variable_name(prefix, field), "")) and not is_secret(info)
     }
     try:
-        fields = helpers.helper(name).connect(person, known)
+        fields = helpers.helper(name).connect(Careful(person, prefix, kind), known)
     except DeliveryError as problem:
         ground.fail(Redactor(person.heard)(f"{kind.title}: {problem}"))
     values = {variable_name(prefix, field): value for field, value in fields.items()}
@@ -91,6 +101,50 @@ def join(name: str, prefix: str, person: Person, variables: Mapping[str, str]) -
     if env.group(prefix, kind) is None:
         ground.stop(env.problems)
     return values
+
+
+class Careful:
+    """The person, whose answers are looked at before anything is sent where they say."""
+
+    def __init__(self, person: Person, prefix: str, kind: type[Network]) -> None:
+        self._person, self._prefix, self._kind = person, prefix, kind
+        self.tell, self.waiting = person.tell, person.waiting
+
+    def ask(self, question: Question, default: str = "") -> str:
+        info = self._kind.model_fields.get(question.name)
+        if info is None:
+            return self._person.ask(question, default)
+        change = with_scheme if is_address(info) else str.strip
+        return change(
+            self._person.ask(question, default, lambda given: self._wrong(question, change(given)))
+        )
+
+    def _wrong(self, question: Question, given: str) -> str:
+        variable = variable_name(self._prefix, question.name)
+        words = wrong_value(self._prefix, question.name, self._kind, given)
+        return words.replace(variable, question.flag, 1)
+
+
+def with_scheme(address: str) -> str:
+    """The scheme that people leave out: http, which few serve there otherwise, inside one's own
+    network, else https.
+    """
+    address = address.strip().rstrip("/")
+    if "://" in address or not address:
+        return address
+    try:
+        host = urlsplit(f"//{address}").hostname or ""
+    except ValueError:  # it is no address either way
+        host = ""
+    return f"{'http' if host and is_private(host) else 'https'}://{address}"
+
+
+def wrong_value(prefix: str, field: str, group: type[BaseModel], value: str) -> str:
+    """What is wrong with the *value* of one field, whatever lacks beside it."""
+    variable = variable_name(prefix, field)
+    env = Environment({variable: value})
+    env.group(prefix, group)
+    return next((one for one in env.problems if one.startswith(f"{variable} ")), "")
 
 
 def use_proxy(variables: Mapping[str, str]) -> Service:

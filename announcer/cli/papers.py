@@ -8,6 +8,7 @@ from click.shell_completion import get_completion_class
 
 from announcer import reference
 from announcer.cli import COMMANDS, STATUSES, TROUBLE, ground, main
+from announcer.networks import NotInstalledError
 
 SHELLS = ("bash", "zsh", "fish")
 MANUAL = "command-line.md"
@@ -19,7 +20,11 @@ MANUAL = "command-line.md"
 def docs(folder: Path, compare: bool) -> None:
     """Write the generated pages of docs/: settings, networks and the command line."""
     stale = []
-    for name, text in {**reference.pages(), MANUAL: manual()}.items():
+    try:
+        pages = {**reference.pages(), MANUAL: manual()}
+    except NotInstalledError as missing:
+        ground.fail(f"these pages tell of every network: {missing}")
+    for name, text in pages.items():
         path = folder / name
         if compare:
             if not path.is_file() or path.read_text("utf-8") != text:

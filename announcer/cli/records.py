@@ -44,6 +44,8 @@ def history(broadcasts: int, as_json: bool) -> None:
             click.echo("  nobody was told: it began too long ago, or no destination was configured")
         for post in told:
             click.echo(_line(show, post, settings.rules))
+    if not shows:
+        click.echo("nothing yet: no stream has begun since this database is in use", err=True)
 
 
 def _row(show: Broadcast, post: Shown, rules: Rules) -> dict[str, Any]:

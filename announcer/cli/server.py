@@ -20,7 +20,9 @@ from announcer.settings import BaseUrl, Environment, variable_name
 from announcer.wiring import OwncastServer, Settings
 
 ADDRESS = Question(
-    "address", "Address of this Announcer, as Owncast reaches it, such as https://live-bot.example"
+    "address",
+    "Address of this Announcer, as Owncast reaches it: https://live-bot.example, or "
+    "http://127.0.0.1:8000 on the same machine",
 )
 PASSWORD = Question("admin_password", "Owncast's admin password (it is not kept)", secret=True)
 ATTEMPTS = 3
@@ -123,12 +125,15 @@ class Visit:
         """Of the admin API."""
         url, flag = (given, "--owncast") if given else (self._server.url, self._name("url"))
         if not url:
-            ground.stop([f"{self._name('url')} or --owncast is missing: the address of Owncast"])
+            words = f"{self._name('url')} or --owncast is missing: the address of Owncast"
+            ground.stop([words, *ground.where_to_begin()])
         if problem := _wrong("owncast", url, flag):
             ground.stop([problem])
+        url = url.rstrip("/").removesuffix("/admin")  # as it is copied from there
         if not self._server.url:
             self._new[self._name("url")] = url
-        return url.rstrip("/")
+        self._flag = flag
+        return url
 
     def wish(self, address: str, *, no_chat: bool) -> None:
         network: Network | None = self._settings.destinations.get(self.chat)
@@ -200,7 +205,8 @@ class Visit:
             with wire.Session(address, total=5) as session, wire.answered():
                 answer = session.get(f"{address}/healthz")
         except DeliveryError as problem:
-            return [f"nobody answers at {address} from here ({problem}): `announcer serve` should"]
+            words = f"nobody answers at {address} from here yet ({problem})"
+            return [f"{words}: `announcer serve` is to run there"]
         if answer.status_code == 200:
             return []
         return [f"{address} answers {answer.status_code} from here: is that Announcer?"]
@@ -224,7 +230,8 @@ class Visit:
             ground.fail(f".env {trouble}")
         secret, token = self._name("webhook_secret"), self._name("webhook_token")
         click.echo(
-            f"The admin API of {self._url} can not be used: {wire.plain(problem)}\n\n"
+            f"The admin API of {self._url} can not be used: {wire.plain(problem)}\n"
+            f"Is that Owncast? See {self._flag}; with --owncast it is looked for elsewhere.\n\n"
             f"By hand: open {self._url}/admin > Integrations > Webhooks > Create Webhook, and "
             "choose\n"
             '"When a stream starts", "When a stream stops" and "When a stream\'s title is updated".'
