@@ -48,8 +48,8 @@ torture: .venv/tools .venv/package ## kill it hundreds of times; ARGS="--seed 7 
 .PHONY: lock
 lock: build/lock/made ## take the newest of what pyproject.toml allows
 	$(COMPILE) -o requirements.lock $(EXTRAS) pyproject.toml
-	$(COMPILE) -o requirements-build.lock -c requirements.lock \
-		--build-deps-for wheel --only-build-deps pyproject.toml
+	(sed -n 's/^requires = \["\(.*\)"\]$$/\1/p' pyproject.toml; echo setuptools) | \
+		$(COMPILE) --allow-unsafe -o requirements-build.lock -c requirements.lock -
 	$(COMPILE) -o requirements-dev.lock -c requirements.lock -c requirements-build.lock \
 		--extra dev pyproject.toml
 	echo matrix-synapse | $(COMPILE) --allow-unsafe -o tests/servers/synapse.lock -
@@ -64,8 +64,10 @@ clean: ## remove what was made here; settings and databases stay
 	$(PYTHON) -m venv --clear .venv
 	@touch $@
 
+# One of the libraries has no wheel. With `isolation` pip would fetch what builds it, and trust it.
 .venv/libraries: .venv/made requirements.lock requirements-build.lock
-	$(INSTALL) --require-hashes -r requirements.lock -r requirements-build.lock
+	$(INSTALL) --require-hashes -r requirements-build.lock
+	$(INSTALL) --require-hashes --no-build-isolation -r requirements.lock
 	@touch $@
 
 .venv/tools: .venv/libraries requirements-dev.lock
