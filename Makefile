@@ -45,6 +45,10 @@ bench: .venv/tools .venv/package ## measure; the last one is three replicas on P
 torture: .venv/tools .venv/package ## kill it hundreds of times; ARGS="--seed 7 --kills 2000"
 	$(BIN)/python -m tests.torture $(ARGS)
 
+.PHONY: container
+container: .venv/tools ## prove the Dockerfile without a container engine; as root, takes minutes
+	$(BIN)/python -m tests.container
+
 .PHONY: lock
 lock: build/lock/made ## take the newest of what pyproject.toml allows
 	$(COMPILE) -o requirements.lock $(EXTRAS) pyproject.toml

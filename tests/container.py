@@ -1,10 +1,10 @@
 """Proves the Dockerfile where there is no container engine: `make container`, as root on Debian.
 
-buildah runs every line of it, and crun the result as compose.yaml does: read-only, without any
+buildah runs every line of it, and runc the result as compose.yaml does: read-only, without any
 right, as the image's user and as another one. In place of the base image, which comes from a
 registry, stands a Debian of the same release that debootstrap makes, with its Python in /usr/local.
 
-It takes minutes and what `apt-get install buildah crun debootstrap` brings, so it is no part of
+It takes minutes and what `apt-get install buildah runc debootstrap` brings, so it is no part of
 `make test`.
 """
 
@@ -49,7 +49,7 @@ WRITE = "import sys; open(sys.argv[1], 'w')"
 
 
 def main() -> None:
-    needed = [name for name in ("buildah", "crun", "debootstrap") if not shutil.which(name)]
+    needed = [name for name in ("buildah", "runc", "debootstrap") if not shutil.which(name)]
     if needed or os.geteuid():
         sys.exit(f"this takes root, and: apt-get install {' '.join(needed)}")
     WORK.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,18 @@ def main() -> None:
         re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE)[0]
     )
     say("buildah runs the Dockerfile")
-    log = run(*BUILDAH, "bud", *MILD, "--pull-never", "--format", "docker", "-t", IMAGE, str(ROOT))
+    log = run(
+        *BUILDAH,
+        "bud",
+        *MILD,
+        "--layers",
+        "--pull-never",
+        "--format",
+        "docker",
+        "-t",
+        IMAGE,
+        str(ROOT),
+    )
     (WORK / "build.log").write_text(log, "utf-8")
     about = json.loads(run(*BUILDAH, "inspect", "--type", "image", IMAGE))["Docker"]["config"]
     with container(IMAGE) as (_, place):
@@ -113,13 +124,14 @@ def prove(about: Mapping[str, Any], place: Path, user: int) -> None:
     town.hangs_after_accepting("mastodon")
     settings = {**town.settings(*NETWORKS), "ANNOUNCER_HOLD": "0s"}
     with Running(about, place, user, settings) as service:
+        say(f"  started: {service.megabytes():.0f} MB (PSS) in all")
         for sign, is_so in service.confined().items():
             assert is_so, sign
         service.program("python", "-c", ORPHAN)
         wait_until(lambda: not service.leftovers())
         service.program("announcer", "simulate", "start", "--title", "Fitting a dovetail drawer")
         wait_until(lambda: town.counts() == dict.fromkeys(NETWORKS, 1))
-        say(f"  announced on {', '.join(NETWORKS)}; {service.megabytes():.0f} MB (PSS) in all")
+        say(f"  announced on {', '.join(NETWORKS)}: {service.megabytes():.0f} MB")
         service.signal(about["StopSignal"])
         wait_until(lambda: not service.healthy())
         town.release()
@@ -128,7 +140,7 @@ def prove(about: Mapping[str, Any], place: Path, user: int) -> None:
         say("  a stop waited for the post that was on its way")
     town.close()
     with Running(about, place, user, settings, wait=False) as service:
-        wait_until(lambda: len(service.processes()) > 1)  # Python begins, without a handler yet
+        wait_until(lambda: len(service.processes()) > 1)  # Python begins, and has no handler yet
         began = time.monotonic()
         service.signal(about["StopSignal"])
         service.ended()
@@ -136,7 +148,7 @@ def prove(about: Mapping[str, Any], place: Path, user: int) -> None:
 
 
 class Running:
-    """The image as *about* describes it, run as *user* by crun as in compose.yaml."""
+    """The image as *about* describes it, run as *user* by runc as in compose.yaml."""
 
     def __init__(
         self,
@@ -159,7 +171,7 @@ class Running:
         (folder / "config.json").write_text(json.dumps(plan), "utf-8")
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [*CRUN, "run", "--bundle", str(folder), self._id],
+                [*RUNC, "run", "--bundle", str(folder), self._id],
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -170,7 +182,7 @@ class Running:
         return self
 
     def __exit__(self, *_: object) -> None:
-        subprocess.run([*CRUN, "delete", "--force", self._id], capture_output=True, check=False)
+        subprocess.run([*RUNC, "delete", "--force", self._id], capture_output=True, check=False)
         self._process.wait(SECONDS)
         self._folder.cleanup()
 
@@ -190,14 +202,14 @@ class Running:
         assert done.returncode == 0, done.stderr
 
     def signal(self, name: str) -> None:
-        run(*CRUN, "kill", self._id, name)
+        run(*RUNC, "kill", self._id, name)
 
     def ended(self) -> int:
         return self._process.wait(40)
 
     def processes(self) -> list[int]:
         """As this machine numbers them, the first one first."""
-        state = subprocess.run([*CRUN, "state", self._id], capture_output=True, check=False)
+        state = subprocess.run([*RUNC, "state", self._id], capture_output=True, check=False)
         first = json.loads(state.stdout or "{}").get("pid", 0)
         found = [first] if first else []
         for process in found:
@@ -230,7 +242,7 @@ class Running:
 
     def _try(self, *command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*CRUN, "exec", self._id, *command],
+            [*RUNC, "exec", self._id, *command],
             capture_output=True,
             text=True,
             timeout=SECONDS,
@@ -238,7 +250,7 @@ class Running:
         )
 
 
-CRUN = ("crun", "--cgroup-manager", "disabled", "--root", str(WORK / "running"))
+RUNC = ("runc", "--root", str(WORK / "running"))
 
 
 def bundle(
@@ -253,7 +265,7 @@ def bundle(
             "destination": target,
             "type": kind,
             "source": source or kind,
-            "options": [*options, "nosuid", "nodev"],
+            "options": [*options, "nosuid", *(["nodev"] if target != "/dev" else [])],
         }
 
     return {
