@@ -22,10 +22,11 @@ test: lint .venv/package ## everything that must hold before a change is merged
 	$(BIN)/python -m pytest -n 2 --dist worksteal # half of it waits
 
 .PHONY: lint
-lint: .venv/tools ## format, style and types
+lint: .venv/tools ## format, style, types, and the Dockerfile
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+	$(BIN)/hadolint Dockerfile
 
 .PHONY: faults
 faults: .venv/tools ## write docs/faults.md from the names of the tests
@@ -44,6 +45,19 @@ bench: .venv/tools .venv/package ## measure; the last one is three replicas on P
 .PHONY: torture
 torture: .venv/tools .venv/package ## kill it hundreds of times; ARGS="--seed 7 --kills 2000"
 	$(BIN)/python -m tests.torture $(ARGS)
+
+.PHONY: package
+package: .venv/libraries sbom ## wheel, source, bill of materials and licences, into dist/
+	$(BIN)/python -m hatchling build -d dist
+	cd dist && sha256sum announcer-$(VERSION)* licences.md >SHA256SUMS
+
+.PHONY: sbom
+sbom: build/sbom/made ## what the container holds (CycloneDX), and under which licences
+	rm -rf dist && mkdir dist
+	build/sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		-o dist/announcer-$(VERSION).cdx.json build/sbom/runtime/bin/python
+	build/sbom/bin/pip-licenses --python=build/sbom/runtime/bin/python --order=license \
+		--format=markdown --with-urls --output-file=dist/licences.md
 
 .PHONY: container
 container: .venv/tools ## prove the Dockerfile without a container engine; as root, takes minutes
@@ -94,3 +108,19 @@ build/lock/made:
 	$(PYTHON) -m venv --clear build/lock
 	build/lock/bin/python -m pip install --quiet --disable-pip-version-check pip-tools==7.6.2
 	@touch $@
+
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+
+# The libraries get an environment of their own, so that nothing else is counted. As in the Dockerfile.
+build/sbom/made: requirements.lock requirements-build.lock
+	$(PYTHON) -m venv --clear build/sbom
+	$(SBOM_PIP) install cyclonedx-bom==7.5.0 pip-licenses==5.5.5
+	$(SBOM_PIP) install --require-hashes -r requirements-build.lock
+	$(SBOM_PIP) wheel --require-hashes --no-deps --no-build-isolation \
+		--wheel-dir build/sbom/wheels -r requirements.lock
+	$(PYTHON) -m venv --without-pip build/sbom/runtime
+	build/sbom/bin/python -m pip --python build/sbom/runtime/bin/python install --quiet \
+		--no-deps --no-index build/sbom/wheels/*.whl
+	@touch $@
+
+SBOM_PIP := build/sbom/bin/python -m pip --quiet --disable-pip-version-check

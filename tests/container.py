@@ -83,14 +83,17 @@ MILD = ("--isolation", "chroot")
 """Needs nothing of the kernel that a container, or a machine that is one, may lack."""
 
 
+DEBIAN = ("Origin: Debian", "Created-By: Packages")
+
+
 def stand_in_for(image: str) -> None:
     """Something under the name of the official *image*, unless it is there."""
     there = run(*BUILDAH, "images", "--noheading", "--format", "{{.Name}}:{{.Tag}}").split()
-    if f"docker.io/library/{image}" in there:
+    if f"localhost/{image}" in there:
         return
     version, suite = re.fullmatch(r"python:([\d.]+)-slim-(\w+)", image).groups()  # type: ignore[union-attr]  # else the Dockerfile has changed
     say(f"debootstrap makes a Debian {suite}")
-    sites = run("apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages").split()
+    sites = run("apt-get", "indextargets", "--format", "$(SITE)", *DEBIAN).split()
     folder = WORK / "debian"
     shutil.rmtree(folder, ignore_errors=True)
     parts = "--include=ca-certificates,python3,python3-venv"
@@ -104,7 +107,7 @@ def stand_in_for(image: str) -> None:
         run("cp", "-a", f"{folder}/.", str(place))
         path = "PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
         run(*BUILDAH, "config", "--env", path, box)
-        run(*BUILDAH, "commit", box, f"docker.io/library/{image}")
+        run(*BUILDAH, "commit", box, f"localhost/{image}")
     shutil.rmtree(folder)
 
 
