@@ -15,13 +15,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.fakes import wait_until
 from tests.running import SECRET
 from tests.servers import free_port
 from tests.town import Town
@@ -33,7 +32,7 @@ BUILDAH = (
     *("buildah", "--storage-driver", "vfs"),
     *("--root", str(WORK / "images"), "--runroot", str(WORK / "state")),
 )
-SECONDS = 30.0
+SECONDS = 60.0
 USERS = (10_001, 54_321)
 """The image's own, and one that nobody has heard of."""
 NETWORKS = ("mastodon", "bluesky", "discord")
@@ -57,18 +56,9 @@ def main() -> None:
         re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE)[0]
     )
     say("buildah runs the Dockerfile")
-    log = run(
-        *BUILDAH,
-        "bud",
-        *MILD,
-        "--layers",
-        "--pull-never",
-        "--format",
-        "docker",
-        "-t",
-        IMAGE,
-        str(ROOT),
-    )
+    how = (*MILD, "--pull-never", "--format", "docker", "--tag", IMAGE)
+    log = run(*BUILDAH, "bud", *how, str(ROOT))
+    run(*BUILDAH, "rmi", "--prune", "--force")  # the image of the last time
     (WORK / "build.log").write_text(log, "utf-8")
     about = json.loads(run(*BUILDAH, "inspect", "--type", "image", IMAGE))["Docker"]["config"]
     with container(IMAGE) as (_, place):
@@ -131,19 +121,19 @@ def prove(about: Mapping[str, Any], place: Path, user: int) -> None:
         for sign, is_so in service.confined().items():
             assert is_so, sign
         service.program("python", "-c", ORPHAN)
-        wait_until(lambda: not service.leftovers())
+        until(lambda: not service.leftovers())
         service.program("announcer", "simulate", "start", "--title", "Fitting a dovetail drawer")
-        wait_until(lambda: town.counts() == dict.fromkeys(NETWORKS, 1))
+        until(lambda: town.counts() == dict.fromkeys(NETWORKS, 1))
         say(f"  announced on {', '.join(NETWORKS)}: {service.megabytes():.0f} MB")
         service.signal(about["StopSignal"])
-        wait_until(lambda: not service.healthy())
+        until(lambda: not service.healthy())
         town.release()
         assert service.ended() == 0, service.log
         assert "still on their way" not in service.log, service.log
         say("  a stop waited for the post that was on its way")
     town.close()
     with Running(about, place, user, settings, wait=False) as service:
-        wait_until(lambda: len(service.processes()) > 1)  # Python begins, and has no handler yet
+        until(lambda: len(service.processes()) > 1)  # Python begins, and has no handler yet
         began = time.monotonic()
         service.signal(about["StopSignal"])
         service.ended()
@@ -179,7 +169,7 @@ class Running:
                 stderr=subprocess.STDOUT,
             )
         if wait:
-            wait_until(self.healthy)
+            until(self.healthy, lambda: self.log)
 
     def __enter__(self) -> "Running":
         return self
@@ -292,6 +282,13 @@ def bundle(
         ],
         "linux": {"namespaces": [{"type": kind} for kind in ("pid", "mount", "ipc", "uts")]},
     }
+
+
+def until(true: Callable[[], object], log: Callable[[], str] = str) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not true():
+        assert time.monotonic() < deadline, f"it did not happen:\n{log()}"
+        time.sleep(0.05)
 
 
 def read(file: Path) -> str:
