@@ -22,10 +22,11 @@ test: lint .venv/package ## everything that must hold before a change is merged
 	$(BIN)/python -m pytest -n 3 --dist worksteal # on two cores: a third of it waits
 
 .PHONY: lint
-lint: .venv/tools ## format, style and types
+lint: .venv/tools ## format, style, types, and the Dockerfile
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+	$(BIN)/hadolint Dockerfile
 
 .PHONY: faults
 faults: .venv/tools ## write docs/faults.md from the names of the tests
@@ -45,11 +46,28 @@ bench: .venv/tools .venv/package ## measure; the last one is three replicas on P
 torture: .venv/tools .venv/package ## kill it hundreds of times; ARGS="--seed 7 --kills 2000"
 	$(BIN)/python -m tests.torture $(ARGS)
 
+.PHONY: package
+package: .venv/libraries sbom ## wheel, source, bill of materials and licences, into dist/
+	$(BIN)/python -m hatchling build -d dist
+	cd dist && sha256sum announcer-$(VERSION)* licences.md >SHA256SUMS
+
+.PHONY: sbom
+sbom: build/sbom/made ## what the container holds (CycloneDX), and under which licences
+	rm -rf dist && mkdir dist
+	build/sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		-o dist/announcer-$(VERSION).cdx.json build/sbom/runtime/bin/python
+	build/sbom/bin/pip-licenses --python=build/sbom/runtime/bin/python --order=license \
+		--format=markdown --with-urls --output-file=dist/licences.md
+
+.PHONY: container
+container: .venv/tools ## prove the Dockerfile without a container engine; as root, takes minutes
+	$(BIN)/python -m tests.container
+
 .PHONY: lock
 lock: build/lock/made ## take the newest of what pyproject.toml allows
 	$(COMPILE) -o requirements.lock $(EXTRAS) pyproject.toml
-	$(COMPILE) -o requirements-build.lock -c requirements.lock \
-		--build-deps-for wheel --only-build-deps pyproject.toml
+	(sed -n 's/^requires = \["\(.*\)"\]$$/\1/p' pyproject.toml; echo setuptools) | \
+		$(COMPILE) --allow-unsafe -o requirements-build.lock -c requirements.lock -
 	$(COMPILE) -o requirements-dev.lock -c requirements.lock -c requirements-build.lock \
 		--extra dev pyproject.toml
 	echo matrix-synapse | $(COMPILE) --allow-unsafe -o tests/servers/synapse.lock -
@@ -64,8 +82,10 @@ clean: ## remove what was made here; settings and databases stay
 	$(PYTHON) -m venv --clear .venv
 	@touch $@
 
+# One of the libraries has no wheel. With `isolation` pip would fetch what builds it, and trust it.
 .venv/libraries: .venv/made requirements.lock requirements-build.lock
-	$(INSTALL) --require-hashes -r requirements.lock -r requirements-build.lock
+	$(INSTALL) --require-hashes -r requirements-build.lock
+	$(INSTALL) --require-hashes --no-build-isolation -r requirements.lock
 	@touch $@
 
 .venv/tools: .venv/libraries requirements-dev.lock
@@ -88,3 +108,19 @@ build/lock/made:
 	$(PYTHON) -m venv --clear build/lock
 	build/lock/bin/python -m pip install --quiet --disable-pip-version-check pip-tools==7.6.2
 	@touch $@
+
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+
+# The libraries get an environment of their own, so that nothing else is counted. As in the Dockerfile.
+build/sbom/made: requirements.lock requirements-build.lock
+	$(PYTHON) -m venv --clear build/sbom
+	$(SBOM_PIP) install cyclonedx-bom==7.5.0 pip-licenses==5.5.5
+	$(SBOM_PIP) install --require-hashes -r requirements-build.lock
+	$(SBOM_PIP) wheel --require-hashes --no-deps --no-build-isolation \
+		--wheel-dir build/sbom/wheels -r requirements.lock
+	$(PYTHON) -m venv --without-pip build/sbom/runtime
+	build/sbom/bin/python -m pip --python build/sbom/runtime/bin/python install --quiet \
+		--no-deps --no-index build/sbom/wheels/*.whl
+	@touch $@
+
+SBOM_PIP := build/sbom/bin/python -m pip --quiet --disable-pip-version-check

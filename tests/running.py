@@ -15,6 +15,7 @@ import requests
 
 from announcer import wiring
 from announcer.cli.records import _row
+from tests import installed
 from tests.servers import free_port
 
 SECRET = "correct-horse-kestrel-7"
@@ -65,7 +66,7 @@ class Service:
         inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         self.environment = {
             **inherited,
-            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            "PYTHONPATH": installed.path(),
             "PYTHONWARNINGS": "default",
             "ANNOUNCER_DATABASE_URL": f"sqlite:///{folder}/announcer.db",
             "ANNOUNCER_PORT": str(self.port),

@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 from announcer import wire
 from announcer.cli import main
 from announcer.networks import places
+from tests import installed
 from tests.house import own_logging
 
 Run = Callable[..., Result]
@@ -47,8 +48,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
 
 def environment(**variables: str) -> dict[str, str]:
     inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    path = os.pathsep.join(path for path in sys.path if path)
-    return {**inherited, "PYTHONPATH": path, "TERM": "xterm", **variables}
+    return {**inherited, "PYTHONPATH": installed.path(), "TERM": "xterm", **variables}
 
 
 class Terminal:
