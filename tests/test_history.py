@@ -241,7 +241,7 @@ def test_one_show_is_told_from_its_first_try_to_its_last(home: House, scene: Sce
     assert "b1/live/discord" in told
     assert "We are live" in told
     assert "something is wrong" in told
-    assert told.index("TryLater") < told.index("delivered")
+    assert told.index("not now") < told.index("done")
     assert home.client.get("/history/b9").status_code == 404
     assert home.client.get("/history/..%2f..%2fetc").status_code == 404
 

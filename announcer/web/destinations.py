@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
-from flask import Blueprint, Response, abort, render_template, request
+from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup, escape
 
@@ -17,6 +17,7 @@ from announcer.policy import Breaker
 from announcer.rollcall import KEPT, Found
 from announcer.settings import is_secret, variable_name
 from announcer.trial import Trials
+from announcer.web import trouble
 from announcer.web.cards import anchor, web_address
 from announcer.web.say import away, say
 from announcer.web.stream import stream
@@ -91,7 +92,7 @@ def blueprint(parts: Parts) -> Blueprint:
     @pages.errorhandler(StorageError)
     def no_database(problem: StorageError) -> ResponseReturnValue:
         log.error("page", outcome=503, reason=type(problem).__name__)
-        return Response(f"{say('door.no_database')}\n", 503, mimetype="text/plain")
+        return trouble.told("door.no_database", 503)
 
     return pages
 

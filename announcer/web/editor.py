@@ -4,7 +4,7 @@ import threading
 from dataclasses import dataclass
 
 import structlog
-from flask import Blueprint, Response, abort, jsonify, render_template, request
+from flask import Blueprint, abort, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import RequestEntityTooLarge
 
@@ -18,6 +18,7 @@ from announcer.shelf import (
     is_name,
     next_variant,
 )
+from announcer.web import trouble
 from announcer.web.limits import Limits
 from announcer.web.samples import CHOICES, LAST, last
 from announcer.web.say import away, say
@@ -107,7 +108,7 @@ def blueprint(parts: Parts) -> Blueprint:
 
     def tried(sheet: Sheet, source: str) -> Outcome:
         if not room.acquire(timeout=PATIENCE):
-            abort(Response(f"{say('template.busy')}\n", 503, mimetype="text/plain"))
+            abort(trouble.told("template.busy", 503))
         try:
             return bench.try_out(sheet, source, _choice())
         finally:
@@ -184,7 +185,7 @@ def blueprint(parts: Parts) -> Blueprint:
 
     @pages.errorhandler(RequestEntityTooLarge)
     def too_large(_: RequestEntityTooLarge) -> ResponseReturnValue:
-        return Response(f"{say('template.too_large')}\n", 413, mimetype="text/plain")
+        return trouble.told("template.too_large", 413)
 
     return pages
 

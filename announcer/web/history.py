@@ -18,6 +18,7 @@ from announcer.content import thaw
 from announcer.lateness import lateness, span
 from announcer.outbox import Shown, Sought, StorageError
 from announcer.policy import Broadcast, Rules, State
+from announcer.web import trouble
 from announcer.web.cards import PostCard, card, web_address
 from announcer.web.say import say
 from announcer.wiring import DEFAULT, Parts
@@ -134,7 +135,7 @@ def blueprint(parts: Parts) -> Blueprint:
     @pages.errorhandler(StorageError)
     def no_database(problem: StorageError) -> ResponseReturnValue:
         log.error("page", outcome=503, reason=type(problem).__name__)
-        return Response(f"{say('door.no_database')}\n", 503, mimetype="text/plain")
+        return trouble.told("door.no_database", 503)
 
     return pages
 
@@ -290,4 +291,6 @@ def _paces(shows: list[tuple[Broadcast, dict[str, float]]]) -> list[Pace]:
 
 def pace(length: float) -> str:
     """As a person says it."""
-    return f"{length:.0f} s" if length < 120 else span(timedelta(seconds=length))
+    return (
+        say("history.seconds", n=round(length)) if length < 120 else span(timedelta(seconds=length))
+    )

@@ -13,6 +13,7 @@ from announcer.network import Moment
 from announcer.outbox import Shown, StorageError
 from announcer.policy import CHANGE, Broadcast, Entry, Hush, State
 from announcer.quiet import PAUSED
+from announcer.web import trouble
 from announcer.web.cards import TONES, PostCard, anchor, card
 from announcer.web.say import away, count, say
 from announcer.web.stream import stream
@@ -73,7 +74,7 @@ def blueprint(parts: Parts) -> Blueprint:
     @pages.errorhandler(StorageError)
     def no_database(problem: StorageError) -> ResponseReturnValue:
         log.error("page", outcome=503, reason=type(problem).__name__)
-        return Response(f"{say('door.no_database')}\n", 503, mimetype="text/plain")
+        return trouble.told("door.no_database", 503)
 
     return pages
 
