@@ -19,6 +19,7 @@ from announcer.network import Moment
 from announcer.outbox import Outbox, Sought, StorageError, archive
 from announcer.policy import State
 from announcer.web import history
+from announcer.web.pace import SEASON
 from tests.fakes import open_box
 from tests.house import ONE, House, house
 from tests.scenes import MINUTE, Scene, tried
@@ -248,7 +249,7 @@ def test_one_show_is_told_from_its_first_try_to_its_last(home: House, scene: Sce
 
 def test_the_bars_stay_within_their_picture(home: House, scene: Scene) -> None:
     scene.show("b1", ago=MINUTE)
-    scene.show("b2", HOSTILE, ago=history.SEASON - MINUTE, lasted=timedelta(hours=30))
+    scene.show("b2", HOSTILE, ago=SEASON - MINUTE, lasted=timedelta(hours=30))
     page = home.client.get("/history").text
     bars = re.findall(r'<rect x="([\d.]+)" y="([\d.]+)" width="(\d+)" height="([\d.]+)"', page)
     assert len(bars) == 2

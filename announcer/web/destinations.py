@@ -11,6 +11,7 @@ from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup, escape
 
+from announcer import connect
 from announcer.network import Network
 from announcer.outbox import StorageError, Try
 from announcer.policy import Breaker
@@ -19,6 +20,7 @@ from announcer.settings import is_secret, variable_name
 from announcer.trial import Trials
 from announcer.web import trouble
 from announcer.web.cards import anchor, web_address
+from announcer.web.pace import SEASON, Pace, paces
 from announcer.web.say import away, say
 from announcer.web.stream import stream
 from announcer.wiring import Parts
@@ -53,6 +55,7 @@ class Place:
     asking: bool
     worked: Try | None
     failed: Try | None
+    pace: Pace | None
     channels: str
     alerts: bool
     guide: Markup
@@ -104,6 +107,7 @@ def _pieces(parts: Parts, trials: Trials) -> dict[str, str]:
         outbox.breakers(now),
         outbox.latest(parts.settings.destinations.keys()),
         outbox.remembered(KEPT),
+        paces(outbox.season(now - SEASON)),
     )
     places = [_place(parts, known, *named) for named in parts.settings.destinations.items()]
     return {
@@ -125,6 +129,7 @@ class Known:
     breakers: Mapping[str, Breaker]
     tries: Mapping[str, list[Try]]
     remembered: Mapping[str, str]
+    paces: Mapping[str, Pace]
 
 
 def _place(parts: Parts, known: Known, name: str, network: Network) -> Place:
@@ -156,7 +161,8 @@ def _place(parts: Parts, known: Known, name: str, network: Network) -> Place:
         link=web_address(found.url) if found else "",
         asking=parts.rollcall.asking(name),
         worked=worked,
-        failed=failed if failed and (worked is None or failed.at > worked.at) else None,
+        failed=failed,
+        pace=known.paces.get(name),
         channels=", ".join(one for one in parts.channels if parts.settings.serves(name, one))
         if len(parts.channels) > 1
         else "",
@@ -171,14 +177,19 @@ def _is_failure(made: Try) -> bool:
 
 
 def _remedy(name: str, network: Network) -> str:
-    """Which variables hold its credentials."""
+    """Which variables hold its credentials, and the command that writes them if there is one."""
     prefix = name.upper().replace(".", "__")
     secret = [
         variable_name(prefix, field)
         for field, info in type(network).model_fields.items()
         if is_secret(info) and getattr(network, field) is not None
     ]
-    return say("destinations.remedy", variables=", ".join(secret)) if secret else ""
+    words = [say("destinations.remedy", variables=", ".join(secret) or f"{prefix}_*")]
+    if network.name in connect.names():
+        account = name.partition(".")[2]
+        command = f"announcer connect {network.name}" + (f" --account {account}" if account else "")
+        words.append(say("destinations.connect", command=command))
+    return " ".join(words)
 
 
 def guide(words: str) -> Markup:

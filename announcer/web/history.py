@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
-from statistics import median
 from typing import Any
 
 import structlog
@@ -20,6 +19,7 @@ from announcer.outbox import Shown, Sought, StorageError
 from announcer.policy import Broadcast, Rules, State
 from announcer.web import trouble
 from announcer.web.cards import PostCard, card, web_address
+from announcer.web.pace import SEASON, paces
 from announcer.web.say import say
 from announcer.wiring import DEFAULT, Parts
 
@@ -30,8 +30,6 @@ PAGE = 20
 FILE, PIECE = 2_000, 50
 """Broadcasts in one file, and read at a time for it."""
 FORMULA = (*"=+-@\t\r\n", *"＝＋－＠")
-SEASON = timedelta(days=90)
-"""What the picture of the season shows."""
 WORDS = 200
 """Letters of what is searched for."""
 COLUMNS = (
@@ -70,16 +68,6 @@ class Bar:
     words: str
 
 
-@dataclass(frozen=True)
-class Pace:
-    """How fast a destination is told: the seconds of the middle and of the slowest."""
-
-    destination: str
-    times: int
-    middle: str
-    slowest: str
-
-
 def blueprint(parts: Parts) -> Blueprint:
     pages = Blueprint("history", __name__)
 
@@ -103,7 +91,7 @@ def blueprint(parts: Parts) -> Blueprint:
             destinations=list(parts.settings.destinations),
             states=[state.value for state in State],
             bars=_bars(shows, now),
-            paces=_paces(shows),
+            paces=paces(shows).values(),
             streams=len(shows),
             hours=span(sum(((show.stopped or now) - show.began for show, _ in shows), timedelta())),
             peak=max((show.peak_viewers or 0 for show, _ in shows), default=0),
@@ -277,20 +265,3 @@ def _bars(shows: list[tuple[Broadcast, dict[str, float]]], now: datetime) -> lis
             )
         )
     return bars
-
-
-def _paces(shows: list[tuple[Broadcast, dict[str, float]]]) -> list[Pace]:
-    of: dict[str, list[float]] = {}
-    for _, told in shows:
-        for destination, seconds in told.items():
-            of.setdefault(destination, []).append(seconds)
-    return [
-        Pace(name, len(one), pace(median(one)), pace(max(one))) for name, one in sorted(of.items())
-    ]
-
-
-def pace(length: float) -> str:
-    """As a person says it."""
-    return (
-        say("history.seconds", n=round(length)) if length < 120 else span(timedelta(seconds=length))
-    )
