@@ -1,5 +1,6 @@
 """Templates, edited beside what every destination would show with them. Files stay the truth."""
 
+import os
 import threading
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from announcer.facts import shorten
 from announcer.shelf import (
     KINDS,
+    Barred,
     CanNotBeWritten,
     Changed,
     Sheet,
@@ -85,7 +87,7 @@ def blueprint(parts: Parts) -> Blueprint:
             here="templates",
             folders=_folders(shelf, bench),
             speakers=_speakers(bench),
-            why_not=shelf.why_not(),
+            barred=_barred(shelf.barred()),
         )
 
     @pages.get("/templates/<path:name>")
@@ -137,7 +139,7 @@ def blueprint(parts: Parts) -> Blueprint:
             choices=[*CHOICES, *([LAST] if found else [])],
             last=shorten(found.facts.title or found.facts.name, TITLE) if found else "",
             place=_heads(bench).get(sheet.folder, sheet.folder),
-            why_not=shelf.why_not(sheet.name),
+            barred=_barred(shelf.barred(sheet.name)),
             more=next_variant(names, sheet.name) if names else "",
             said=told.get("said", ""),
             problem=told.get("problem", ""),
@@ -192,6 +194,14 @@ def blueprint(parts: Parts) -> Blueprint:
 
 def _shelf(parts: Parts) -> Shelf:
     return Shelf(parts.settings.service.templates)
+
+
+def _barred(barred: Barred | None) -> str:
+    """Why nothing can be saved, and what to do about it; empty if it can."""
+    if barred is None:
+        return ""
+    remedy = say(f"templates.{barred.bar.name.lower()}", place=barred.place, user=os.geteuid())
+    return f"{barred}. {remedy}"
 
 
 def _seen() -> str:
