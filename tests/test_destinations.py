@@ -118,7 +118,8 @@ def test_an_account_that_is_left_alone_is_asked_again_by_a_click(home: House) ->
 
 
 def press(there: House, name: str, what: str) -> str:
-    done = there.client.post(f"/destinations/{name}/{what}", data={"csrf": token(there)})
+    form = {"csrf": token(there), "sure": "yes"}
+    done = there.client.post(f"/destinations/{name}/{what}", data=form)
     assert done.status_code == 303
     page = there.client.get(done.headers["Location"].removeprefix("../..")).text
     return page.partition('class="banner good"')[2].partition(">")[2].partition("<")[0]
@@ -247,6 +248,13 @@ def test_a_test_is_posted_by_a_click_and_told_where_it_was_asked_for(
     (posted,) = wire.scripted
     assert "This is a test" in posted.json["content"]
     assert posted.json["allowed_mentions"] == {"parse": []}
+
+
+def test_a_test_is_asked_for_by_a_page_where_no_script_asks(home: House) -> None:
+    page = home.client.post("/destinations/discord/test", data={"csrf": token(home)})
+    assert page.status_code == 200
+    assert "Post to discord that this is a test?" in page.text
+    assert "Sending" not in card(home, "discord"), "it only asks"
 
 
 def test_a_test_that_fails_says_why_and_can_be_tried_again(home: House, wire: Wire) -> None:

@@ -158,6 +158,38 @@ def test_an_evening_on_one_page_without_a_reload(
     expect(mastodon).to_contain_text("was live", timeout=15_000)
 
 
+def test_a_risky_click_is_asked_about_with_a_script_and_without(browser: Browser) -> None:
+    with served(EVENING) as (parts, address):
+        scene = Scene(parts.outbox)
+        show = scene.show("b101")
+        for name in ("discord", "discord.second"):
+            scene.post(show, name, State.UNSURE, reason="no answer", doubtful_since=scene.now)
+        asked: list[str] = []
+
+        def agree(dialog: Dialog) -> None:
+            asked.append(dialog.message)
+            dialog.accept()
+
+        page = browser.new_context().new_page()
+        page.on("dialog", agree)
+        page.goto(address)
+        page.get_by_role("button", name="Try again").first.click()
+        expect(page.get_by_text("It is tried again.")).to_be_visible()
+        assert [one[:28] for one in asked] == ["Have you looked whether it i"]
+
+        with parts.outbox.writing() as connection:
+            connection.exec_driver_sql("UPDATE posts SET state = 'unsure'")
+        plain = browser.new_context(java_script_enabled=False).new_page()
+        plain.goto(address)
+        plain.get_by_role("button", name="Try again").first.click()
+        expect(plain.get_by_role("heading", level=1)).to_contain_text("Have you looked")
+        plain.get_by_role("link", name="No, go back").click()
+        expect(plain.get_by_role("heading", level=1)).to_have_text("You are live")
+        plain.get_by_role("button", name="Try again").first.click()
+        plain.get_by_role("button", name="Try again").click()
+        expect(plain.get_by_text("It is tried again.")).to_be_visible()
+
+
 def test_a_service_that_is_gone_is_seen_and_so_is_its_return(
     service: Service, browser: Browser
 ) -> None:

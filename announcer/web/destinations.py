@@ -19,6 +19,7 @@ from announcer.rollcall import KEPT, Found
 from announcer.settings import is_secret, variable_name
 from announcer.trial import Trials
 from announcer.web import trouble
+from announcer.web.asking import asked
 from announcer.web.cards import anchor, web_address
 from announcer.web.pace import SEASON, Pace, paces
 from announcer.web.say import away, say
@@ -85,6 +86,9 @@ def blueprint(parts: Parts) -> Blueprint:
         if what == "check":
             parts.rollcall.ask_soon(name)
         elif what == "test":
+            question = say("destinations.test_ask", name=name)
+            if page := asked(question, say("destinations.test"), back="destinations"):
+                return page
             trials.start(name)
         else:
             parts.outbox.reopen(name, datetime.now(UTC), parts.settings.destinations[name].repeat)
