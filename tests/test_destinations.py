@@ -170,8 +170,8 @@ def test_the_time_to_post_is_the_same_here_as_in_history(home: House) -> None:
             scene.post(show, "mastodon", made=[tried(show.began + 3 * MINUTE)])
     told = card(home, "discord")
     assert "Time to post" in told
-    assert "usually 40 s after the start of the stream, last time 33 s" in told
-    assert "3 min after the start of the stream, so far once" in card(home, "mastodon")
+    assert "usually 40 s after the start, last time 33 s" in told
+    assert "3 min after the start, so far once" in card(home, "mastodon")
     assert "Time to post" not in card(home, "x")
     table = words(home, "/history").partition("Last time")[2].replace(" ", "")
     assert table.startswith("discord340s60s33smastodon13min3min3min")
@@ -190,7 +190,7 @@ def test_when_a_login_ends_is_told_where_it_is_known(home: House) -> None:
     [
         ("mastodon.music", "MASTODON__MUSIC__ACCESS_TOKEN"),
         ("mastodon.music", "announcer connect mastodon --account music"),
-        ("mastodon", "announcer connect mastodon."),
+        ("mastodon", "<code>announcer connect mastodon</code>."),
         ("owncast", "OWNCAST_ACCESS_TOKEN"),
         ("irc", "IRC_*"),
     ],

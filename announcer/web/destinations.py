@@ -22,7 +22,7 @@ from announcer.web import trouble
 from announcer.web.asking import asked
 from announcer.web.cards import anchor, web_address
 from announcer.web.pace import SEASON, Pace, paces
-from announcer.web.say import away, say
+from announcer.web.say import away, marked, say
 from announcer.web.stream import stream
 from announcer.wiring import Parts
 
@@ -49,7 +49,7 @@ class Place:
     tone: str
     state: str
     why: str
-    remedy: str
+    remedy: Markup
     until: datetime | None
     found: Found | None
     link: str
@@ -159,7 +159,7 @@ def _place(parts: Parts, known: Known, name: str, network: Network) -> Place:
         tone=tone,
         state=say(f"destinations.{state}"),
         why=why,
-        remedy=_remedy(name, network) if tone == "bad" else "",
+        remedy=_remedy(name, network) if tone == "bad" else Markup(""),
         until=until,
         found=found,
         link=web_address(found.url) if found else "",
@@ -180,7 +180,7 @@ def _is_failure(made: Try) -> bool:
     return made.outcome not in SUCCESS and bool(made.reason)
 
 
-def _remedy(name: str, network: Network) -> str:
+def _remedy(name: str, network: Network) -> Markup:
     """Which variables hold its credentials, and the command that writes them if there is one."""
     prefix = name.upper().replace(".", "__")
     secret = [
@@ -188,12 +188,17 @@ def _remedy(name: str, network: Network) -> str:
         for field, info in type(network).model_fields.items()
         if is_secret(info) and getattr(network, field) is not None
     ]
-    words = [say("destinations.remedy", variables=", ".join(secret) or f"{prefix}_*")]
+    variables = Markup(", ").join(map(_code, secret or [f"{prefix}_*"]))
+    words = [marked("destinations.remedy", variables=variables)]
     if network.name in connect.names():
         account = name.partition(".")[2]
         command = f"announcer connect {network.name}" + (f" --account {account}" if account else "")
-        words.append(say("destinations.connect", command=command))
-    return " ".join(words)
+        words.append(marked("destinations.connect", command=_code(command)))
+    return Markup(" ").join(words)
+
+
+def _code(words: str) -> Markup:
+    return Markup("<code>{}</code>").format(words)
 
 
 def guide(words: str) -> Markup:
@@ -214,6 +219,6 @@ def guide(words: str) -> Markup:
 def _coded(words: str) -> Markup:
     words, out, done = " ".join(words.split()), Markup(""), 0
     for match in _CODE.finditer(words):
-        out += escape(words[done : match.start()]) + Markup("<code>{}</code>").format(match[1])
+        out += escape(words[done : match.start()]) + _code(match[1])
         done = match.end()
     return out + escape(words[done:])
