@@ -42,6 +42,10 @@ bench: .venv/tools .venv/package ## measure; the last one is three replicas on P
 	$(BIN)/python bench/history.py
 	$(BIN)/python bench/replicas.py
 
+.PHONY: pictures
+pictures: .venv/tools ## take those of the pages in docs/pictures anew
+	$(BIN)/python bench/pictures.py docs/pictures
+
 .PHONY: torture
 torture: .venv/tools .venv/package ## kill it hundreds of times; ARGS="--seed 7 --kills 2000"
 	$(BIN)/python -m tests.torture $(ARGS)

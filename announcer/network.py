@@ -155,11 +155,14 @@ class Post:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who we are on a network. *notes* are remarks for the operator, such as a missing scope."""
+    """Who we are on a network. *notes* are remarks for the operator, such as a missing scope.
+    *ends* is when its credentials do, where that is known and they do.
+    """
 
     handle: str
     url: str = ""
     notes: tuple[str, ...] = ()
+    ends: datetime | None = None
 
 
 class DeliveryError(Exception):

@@ -38,6 +38,12 @@ class Found:
     notes: tuple[str, ...] = ()
     problem: str = ""
     final: bool = False
+    ends: datetime | None = None
+
+    def kept(self) -> str:
+        """As `_read` reads it."""
+        ends = self.ends and self.ends.isoformat()
+        return json.dumps(asdict(self) | {"at": self.at.isoformat(), "ends": ends})
 
 
 class RollCall:
@@ -112,8 +118,7 @@ class RollCall:
     def _hear(self, name: str) -> None:
         try:
             found = self._answer(name, self._destinations[name])
-            told = asdict(found) | {"at": found.at.isoformat()}
-            self._memory_of(name).put(KEPT, json.dumps(told))
+            self._memory_of(name).put(KEPT, found.kept())
         except StorageError as problem:
             log.error("storage", destination=name, reason=type(problem).__name__)
         finally:
@@ -135,7 +140,7 @@ class RollCall:
             return Found(at, credentials, problem=reason, final=True)
         notes = tuple(map(self._redact, account.notes))
         handle, url = self._redact(account.handle), self._redact(account.url)
-        return Found(at, credentials, handle, url, notes)
+        return Found(at, credentials, handle, url, notes, ends=account.ends)
 
 
 def _read(stored: str) -> Found | None:
@@ -143,6 +148,8 @@ def _read(stored: str) -> Found | None:
     try:
         told = json.loads(stored)
         told |= {"at": datetime.fromisoformat(told["at"]), "notes": tuple(told["notes"])}
+        if ends := told.get("ends"):
+            told["ends"] = datetime.fromisoformat(ends)
         return Found(**told)
     except (KeyError, TypeError, ValueError):
         return None

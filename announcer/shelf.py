@@ -15,7 +15,9 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
 from announcer.wording import LARGEST, SHIPPED
 
@@ -37,6 +39,26 @@ class CanNotBeWritten(Exception):
 
 class Changed(Exception):
     """The file is not what the editor was shown."""
+
+
+class Bar(StrEnum):
+    """What is in the way of a change, and its reason for the operator."""
+
+    UNSET = "ANNOUNCER_TEMPLATES is not set, so there is no folder for yours"
+    MOUNT = "{place} is mounted read-only (ANNOUNCER_TEMPLATES)"
+    OWNER = "{place} can not be written to (ANNOUNCER_TEMPLATES)"
+    FOLDER = "{place} is no folder (ANNOUNCER_TEMPLATES)"
+    LINK = "{place} is a link to another place, and links are left alone"
+
+
+class Barred(NamedTuple):
+    """That nothing can be written at *place*."""
+
+    bar: Bar
+    place: Path = Path()
+
+    def __str__(self) -> str:
+        return self.bar.format(place=self.place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +108,21 @@ class Shelf:
         head = f"{folder}/" if folder else ""
         return sorted((f"{head}{name}" for name in names if is_name(f"{head}{name}")), key=_rank)
 
-    def why_not(self, name: str = "") -> str:
-        """Why nothing, or not the file *name*, can be written; empty if it can."""
+    def barred(self, name: str = "") -> Barred | None:
+        """Why nothing, or not the file *name*, can be written; None if it can."""
         if self._own is None:
-            return "ANNOUNCER_TEMPLATES is not set, so there is no folder for yours"
+            return Barred(Bar.UNSET)
         place = (self._own / name).parent if name else self._own
         while not place.exists() and place != place.parent:
             place = place.parent
-        if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-            return f"{place} can not be written to (ANNOUNCER_TEMPLATES)"
+        if not place.is_dir():
+            return Barred(Bar.FOLDER, place)
+        if not os.access(place, os.W_OK | os.X_OK):
+            fixed = os.statvfs(place).f_flag & os.ST_RDONLY
+            return Barred(Bar.MOUNT if fixed else Bar.OWNER, place)
         if name and (link := self._link(name)):
-            return f"{link} is a link to another place, and links are left alone: edit it there"
-        return ""
+            return Barred(Bar.LINK, link)
+        return None
 
     def read(self, name: str) -> Sheet:
         """Raises KeyError for what is no template's name."""
@@ -180,8 +205,8 @@ class Shelf:
         *seen*.
         """
         _parts(name)
-        if reason := self.why_not(name):
-            raise CanNotBeWritten(reason)
+        if barred := self.barred(name):
+            raise CanNotBeWritten(str(barred))
         path = (self._own or Path()) / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,7 @@
 """An evening at Kestrel Workshop, for the pages: ninety days of shows, and one that is on now."""
 
-import json
 import random
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from announcer.attempt import fingerprint
@@ -93,6 +92,5 @@ def introduce(parts: Parts) -> None:
         found = WHO.get(name.partition(".")[0]) or Found(
             datetime.now(UTC), "", problem="401: the access token is not valid", final=True
         )
-        told = asdict(replace(found, credentials=fingerprint(network)))
-        told["at"] = found.at.isoformat()
-        DestinationMemory(parts.outbox, name).put(KEPT, json.dumps(told))
+        kept = replace(found, credentials=fingerprint(network)).kept()
+        DestinationMemory(parts.outbox, name).put(KEPT, kept)

@@ -118,7 +118,8 @@ def test_an_account_that_is_left_alone_is_asked_again_by_a_click(home: House) ->
 
 
 def press(there: House, name: str, what: str) -> str:
-    done = there.client.post(f"/destinations/{name}/{what}", data={"csrf": token(there)})
+    form = {"csrf": token(there), "sure": "yes"}
+    done = there.client.post(f"/destinations/{name}/{what}", data=form)
     assert done.status_code == 303
     page = there.client.get(done.headers["Location"].removeprefix("../..")).text
     return page.partition('class="banner good"')[2].partition(">")[2].partition("<")[0]
@@ -141,10 +142,12 @@ def test_trouble_stands_on_top(home: House) -> None:
     assert order == sorted(order) or page.index('/x/check"') < order[2] < order[3]
 
 
-def test_the_last_success_and_a_failure_since_are_told(home: House) -> None:
+def test_the_last_success_and_the_last_error_are_told(home: House) -> None:
     scene = Scene(home.parts.outbox)
     show = scene.show()
     scene.post(show, "discord", made=[tried(show.began)])
+    mended = [tried(show.began, "TryLater", "429 slow down"), tried(show.began + MINUTE)]
+    scene.post(show, "x", made=mended)
     scene.post(
         show,
         "mastodon",
@@ -154,6 +157,51 @@ def test_the_last_success_and_a_failure_since_are_told(home: House) -> None:
     assert "Last error" not in card(home, "discord")
     assert "503 busy" in card(home, "mastodon")
     assert "Last success" in card(home, "mastodon")
+    assert "429 slow down" in card(home, "x"), "though it has worked since"
+
+
+def test_the_time_to_post_is_the_same_here_as_in_history(home: House) -> None:
+    scene = Scene(home.parts.outbox)
+    for day, seconds in ((9, 60), (8, 40), (7, 33)):
+        show = scene.show(f"b{day}", ago=timedelta(days=day), lasted=30 * MINUTE)
+        made = [tried(show.began + timedelta(seconds=seconds))]
+        scene.post(show, "discord", made=made)
+        if day == 8:
+            scene.post(show, "mastodon", made=[tried(show.began + 3 * MINUTE)])
+    told = card(home, "discord")
+    assert "Time to post" in told
+    assert "usually 40 s after the start, last time 33 s" in told
+    assert "3 min after the start, so far once" in card(home, "mastodon")
+    assert "Time to post" not in card(home, "x")
+    table = words(home, "/history").partition("Last time")[2].replace(" ", "")
+    assert table.startswith("discord340s60s33smastodon13min3min3min")
+
+
+def test_when_a_login_ends_is_told_where_it_is_known(home: House) -> None:
+    introduce(home, "mastodon", ends=datetime(2031, 5, 1, 12, tzinfo=UTC))
+    introduce(home, "discord")
+    assert "<dt>Login ends</dt>" in card(home, "mastodon")
+    assert "2031-05-01 12:00 UTC" in card(home, "mastodon")
+    assert "Login ends" not in card(home, "discord")
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("mastodon.music", "MASTODON__MUSIC__ACCESS_TOKEN"),
+        ("mastodon.music", "announcer connect mastodon --account music"),
+        ("mastodon", "<code>announcer connect mastodon</code>."),
+        ("owncast", "OWNCAST_ACCESS_TOKEN"),
+        ("irc", "IRC_*"),
+    ],
+)
+def test_whatever_is_closed_says_what_to_do(tmp_path: Path, name: str, remedy: str) -> None:
+    more = {"OWNCAST_ACCESS_TOKEN": "x", "IRC_SERVER": "irc.example", "IRC_NICK": "kestrel"}
+    music = {"MASTODON__MUSIC__ACCESS_TOKEN": "y", "IRC_CHANNEL": "#kestrel"}
+    at = {"MASTODON__MUSIC__API_BASE_URL": "https://m.example"}
+    with house(tmp_path, {**ONE, **MASTODON, **more, **music, **at}) as made:
+        made.parts.outbox.close(name, "fingerprint", "401 gone", NOW)
+        assert remedy in card(made, name)
 
 
 def test_where_there_are_channels_it_says_whose_posts_it_gets(tmp_path: Path) -> None:
@@ -200,6 +248,13 @@ def test_a_test_is_posted_by_a_click_and_told_where_it_was_asked_for(
     (posted,) = wire.scripted
     assert "This is a test" in posted.json["content"]
     assert posted.json["allowed_mentions"] == {"parse": []}
+
+
+def test_a_test_is_asked_for_by_a_page_where_no_script_asks(home: House) -> None:
+    page = home.client.post("/destinations/discord/test", data={"csrf": token(home)})
+    assert page.status_code == 200
+    assert "Post to discord that this is a test?" in page.text
+    assert "Sending" not in card(home, "discord"), "it only asks"
 
 
 def test_a_test_that_fails_says_why_and_can_be_tried_again(home: House, wire: Wire) -> None:

@@ -206,3 +206,11 @@ def test_what_a_container_is_given_can_be_used(file: str, tmp_path: Path) -> Non
     settings = wiring.read(set_there)
     assert settings.service.host == "0.0.0.0"  # noqa: S104  # a container's own
     assert not settings.warnings
+
+
+def test_the_folder_of_templates_can_be_given_to_whom_the_container_runs_as() -> None:
+    """Or the page could not save into it; both files name the user."""
+    (user,) = re.findall(r"^USER (\d+)$", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE)
+    compose = (ROOT / "compose.yaml").read_text("utf-8")
+    assert "\n      - ./templates:/templates\n" in compose
+    assert f"`sudo chown -R {user} templates`" in compose

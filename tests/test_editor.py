@@ -1,6 +1,7 @@
 """Templates on the page: tried for every destination, saved as files, never lost or trusted."""
 
 import hashlib
+import os
 import re
 import shutil
 import threading
@@ -24,6 +25,7 @@ from announcer.facts import SAMPLES, variables
 from announcer.network import Moment, Network, Receipt
 from announcer.outbox import Try
 from announcer.policy import settled
+from announcer.shelf import Bar, Barred, Shelf
 from announcer.web import limits as limited
 from announcer.web import say, trials
 from announcer.web.limits import Limits
@@ -620,12 +622,34 @@ def test_where_nothing_can_be_saved_the_page_says_why_and_words_can_be_tried(
         assert "ANNOUNCER_TEMPLATES is not set" in answer.text
 
 
+@pytest.mark.parametrize(
+    ("bar", "words"),
+    [
+        (Bar.OWNER, f"“sudo chown -R {os.geteuid()} templates”"),
+        (Bar.MOUNT, "Take “:ro” off its line in compose.yaml"),
+        (Bar.FOLDER, "Put a folder in its place."),
+        (Bar.UNSET, "Set it to a folder that Announcer may write to"),
+        (Bar.LINK, "Edit it there."),
+    ],
+    ids=lambda value: value.name if isinstance(value, Bar) else "",
+)
+def test_where_nothing_can_be_saved_the_page_says_exactly_what_to_do(
+    editor: Editor, monkeypatch: pytest.MonkeyPatch, bar: Bar, words: str
+) -> None:
+    monkeypatch.setattr(Shelf, "barred", lambda *_: Barred(bar, Path("/templates")))
+    for name in ("", "live.txt"):
+        page = editor.open(name)
+        assert words in page
+        assert 'value="save"' not in page
+        assert "Make it yours" not in page
+
+
 def test_a_folder_that_went_read_only_loses_no_words(editor: Editor) -> None:
     shutil.rmtree(editor.own)
     editor.own.write_text("no folder any more")
     answer = editor.send("live.txt", "save", WIDE)
     assert answer.status_code == 422
-    assert "can not be written to (ANNOUNCER_TEMPLATES)" in answer.text
+    assert f"{editor.own} is no folder (ANNOUNCER_TEMPLATES)" in answer.text
     assert unescape(SOURCE.search(answer.text)[1]) == WIDE  # type: ignore[index]
 
 

@@ -19,6 +19,7 @@ from announcer.network import Moment
 from announcer.outbox import Outbox, Sought, StorageError, archive
 from announcer.policy import State
 from announcer.web import history
+from announcer.web.pace import SEASON
 from tests.fakes import open_box
 from tests.house import ONE, House, house
 from tests.scenes import MINUTE, Scene, tried
@@ -241,14 +242,14 @@ def test_one_show_is_told_from_its_first_try_to_its_last(home: House, scene: Sce
     assert "b1/live/discord" in told
     assert "We are live" in told
     assert "something is wrong" in told
-    assert told.index("TryLater") < told.index("delivered")
+    assert told.index("not now") < told.index("done")
     assert home.client.get("/history/b9").status_code == 404
     assert home.client.get("/history/..%2f..%2fetc").status_code == 404
 
 
 def test_the_bars_stay_within_their_picture(home: House, scene: Scene) -> None:
     scene.show("b1", ago=MINUTE)
-    scene.show("b2", HOSTILE, ago=history.SEASON - MINUTE, lasted=timedelta(hours=30))
+    scene.show("b2", HOSTILE, ago=SEASON - MINUTE, lasted=timedelta(hours=30))
     page = home.client.get("/history").text
     bars = re.findall(r'<rect x="([\d.]+)" y="([\d.]+)" width="(\d+)" height="([\d.]+)"', page)
     assert len(bars) == 2

@@ -56,8 +56,8 @@ def cards(there: House) -> list[str]:
 
 
 def press(there: House, what: str, key: str) -> str:
-    """What the page says after a click."""
-    form = {"csrf": token(there), "key": key}
+    """What the page says after a click, and the answer that the script asks for."""
+    form = {"csrf": token(there), "key": key, "sure": "yes"}
     done = there.client.post(f"/do/{what}", data=form)
     assert done.status_code == 303
     assert done.headers["Location"].startswith("../?said=")
@@ -199,7 +199,7 @@ def test_it_takes_as_many_questions_for_many_destinations_as_for_one(
         for n in range(destinations):
             scene.post(show, f"mastodon.a{n}")
         assert questions(made, "/") <= 7
-        assert questions(made, "/destinations") <= 5
+        assert questions(made, "/destinations") <= 6
 
 
 def questions(there: House, path: str) -> int:
@@ -286,6 +286,41 @@ def test_in_doubt_both_ways_are_offered_and_the_risky_one_asks(home: House, scen
     assert press(home, "sent", post.key) == "Marked as sent."
     assert entry(home, post.key).state is State.SETTLED
     assert "Take down" not in cards(home)[0], "nobody knows its id"
+
+
+@pytest.mark.parametrize(
+    ("what", "state", "question"),
+    [
+        ("retry", State.UNSURE, "Have you looked whether it is up?"),
+        ("down", State.SETTLED, "Take this post down on the network?"),
+    ],
+)
+def test_what_can_not_be_taken_back_is_asked_by_a_page_where_no_script_asks(
+    home: House, scene: Scene, what: str, state: State, question: str
+) -> None:
+    post = scene.post(scene.show(), "mastodon", state, doubtful_since=scene.now)
+    before = entry(home, post.key)
+    form = {"csrf": token(home), "key": post.key}
+    page = home.client.post(f"/do/{what}", data=form)
+    assert page.status_code == 200
+    assert question in page.text
+    assert entry(home, post.key) == before, "it only asks"
+    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page.text))
+    assert fields == {**form, "sure": "yes"}
+    assert re.search(r'<a class="button main" href="\.\./"', page.text), "the harmless way leads"
+    assert home.client.post(f"/do/{what}", data=fields).status_code == 303
+    assert entry(home, post.key).state is State.DUE
+
+
+def test_a_page_that_is_old_does_not_know_what_is_in_doubt_but_the_server_does(
+    home: House, scene: Scene
+) -> None:
+    post = failed(scene)
+    form = {"csrf": token(home), "key": post.key}
+    with home.parts.outbox.writing() as connection:
+        connection.execute(sa.text("UPDATE posts SET state = 'unsure'"))
+    assert "Have you looked" in home.client.post("/do/retry", data=form).text
+    assert entry(home, post.key).state is State.UNSURE
 
 
 def test_taken_down_by_a_click(home: House, scene: Scene) -> None:

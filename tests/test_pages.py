@@ -470,6 +470,41 @@ def test_no_file_but_the_style_is_served(home: House, path: str) -> None:
     assert home.client.get(path).status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "said"),
+    [
+        ("GET", "/nowhere", 404, "There is nothing at this address."),
+        ("GET", "/overlay/a-wrong-token", 404, "There is nothing at this address."),
+        ("DELETE", "/history", 405, "This address can be looked at"),
+        ("POST", "/do/pause", 403, "This page was too old to change anything."),
+    ],
+    ids=lambda value: str(value),
+)
+def test_what_can_not_be_had_is_said_on_a_page_to_a_browser_and_else_in_a_line(
+    home: House, method: str, path: str, status: int, said: str
+) -> None:
+    plain = home.client.open(path, method=method)
+    assert (plain.status_code, plain.mimetype) == (status, "text/plain")
+    assert plain.text.startswith(said)
+    assert plain.text.count("\n") == 1
+    shown = home.client.open(path, method=method, headers={"Accept": "text/html,*/*;q=0.8"})
+    assert (shown.status_code, shown.mimetype) == (status, "text/html")
+    assert said in shown.text
+    assert 'href="' + "../" * (path.count("/") - 1) + 'static/announcer.css"' in shown.text
+    assert ("Allow" in shown.headers) is (status == 405)
+
+
+def test_a_mistake_of_ours_is_said_to_be_one_and_no_more(
+    home: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("announcer.web.now.say", lambda *_: 1 / 0)
+    answer = home.client.get("/?said=nothing", headers={"Accept": "text/html"})
+    assert answer.status_code == 500
+    assert "That is a mistake of ours, and the log says which." in answer.text
+    assert "ZeroDivision" not in answer.text
+    assert set(HEADERS) <= set(answer.headers.keys())
+
+
 def test_no_answer_holds_a_secret(tmp_path: Path) -> None:
     with house(tmp_path, EVERY_SECRET) as made:
         secrets = made.parts.settings.secrets()

@@ -30,6 +30,7 @@ from tests.kestrel import EVENING, OVERLAY, evening, introduce
 from tests.running import Service
 from tests.scenes import MINUTE, Scene, served, tried
 from tests.test_pages import HOSTILE
+from tests.test_push_page import PUSH
 
 PHONE = ViewportSize(width=360, height=740)
 PASSWORD = "a password of ours"
@@ -58,7 +59,7 @@ def opens(browser: Browser) -> Iterator[Opens]:
 
 
 def _said(message: ConsoleMessage, wrong: list[str]) -> None:
-    if message.type == "error":
+    if message.type == "error" and not message.location["url"].endswith("/nowhere"):
         wrong.append(f"{message.text} ({message.location['url']})")
 
 
@@ -156,6 +157,38 @@ def test_an_evening_on_one_page_without_a_reload(
     tell(service, "stop", "")
     expect(headline).to_have_text("You are not live", timeout=15_000)
     expect(mastodon).to_contain_text("was live", timeout=15_000)
+
+
+def test_a_risky_click_is_asked_about_with_a_script_and_without(browser: Browser) -> None:
+    with served(EVENING) as (parts, address):
+        scene = Scene(parts.outbox)
+        show = scene.show("b101")
+        for name in ("discord", "discord.second"):
+            scene.post(show, name, State.UNSURE, reason="no answer", doubtful_since=scene.now)
+        asked: list[str] = []
+
+        def agree(dialog: Dialog) -> None:
+            asked.append(dialog.message)
+            dialog.accept()
+
+        page = browser.new_context().new_page()
+        page.on("dialog", agree)
+        page.goto(address)
+        page.get_by_role("button", name="Try again").first.click()
+        expect(page.get_by_text("It is tried again.")).to_be_visible()
+        assert [one[:28] for one in asked] == ["Have you looked whether it i"]
+
+        with parts.outbox.writing() as connection:
+            connection.exec_driver_sql("UPDATE posts SET state = 'unsure'")
+        plain = browser.new_context(java_script_enabled=False).new_page()
+        plain.goto(address)
+        plain.get_by_role("button", name="Try again").first.click()
+        expect(plain.get_by_role("heading", level=1)).to_contain_text("Have you looked")
+        plain.get_by_role("link", name="No, go back").click()
+        expect(plain.get_by_role("heading", level=1)).to_have_text("You are live")
+        plain.get_by_role("button", name="Try again").first.click()
+        plain.get_by_role("button", name="Try again").click()
+        expect(plain.get_by_text("It is tried again.")).to_be_visible()
 
 
 def test_a_service_that_is_gone_is_seen_and_so_is_its_return(
@@ -294,39 +327,81 @@ def test_the_overlay_is_empty_and_clear_until_a_post_goes_up(opens: Opens) -> No
         expect(page.locator(".toast")).to_have_count(0)  # it is told once
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nobody_meets_a_barrier(opens: Opens, axe_script: str, scheme: str) -> None:
-    with ExitStack() as stack:
-        parts, address = stack.enter_context(served(EVENING))
-        evening(parts)
-        introduce(parts)
-        scene = Scene(parts.outbox)
-        show = scene.show("b300", "With every state there is")
-        for number, state in enumerate(State):
-            name = f"{('mastodon', 'discord', 'x')[number % 3]}.{state}"
-            scene.post(show, name, state, reason="a reason", text="**We** are live #oak")
-        parts.outbox.close("discord", "fingerprint", "401", scene.now)
-        _, guarded = stack.enter_context(served({**EVENING, "ANNOUNCER_ADMIN_PASSWORD": "x"}))
-        _, empty = stack.enter_context(served({"OWNCAST_WEBHOOK_SECRET": "a-secret"}))
-        places = [f"{address}/{path}" for path in (*PAGES[:4], "?said=done_retry", "history/b300")]
-        places += [f"{address}/history?words=nothing", f"{guarded}/login", empty]
-        places += [f"{empty}/destinations", f"{empty}/history", f"{address}/overlay/{OVERLAY}"]
-        found = {}
-        for place in places:
-            page = opens(place, color_scheme=scheme, reduced_motion="reduce")
-            page.wait_for_timeout(300)
-            page.evaluate(axe_script)
-            told = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-            bad = [one for one in told["violations"] if one["impact"] in ("serious", "critical")]
-            if bad:
-                found[place.partition("/")[2]] = [_short(one) for one in bad]
-            page.context.close()
-        assert found == {}, json.dumps(found, indent=1)
+CONTROLS = """() => {
+  const controls = "a[href], button, input, select, textarea, summary, [tabindex='0']";
+  const all = [...document.querySelectorAll(controls)];
+  const usable = all.filter((one) => one.checkVisibility() && !one.disabled);
+  const met = new Map();
+  function meet(one) {
+    const { outlineStyle, outlineWidth } = getComputedStyle(one);
+    met.set(one, outlineStyle !== "none" && parseFloat(outlineWidth) >= 2);
+  }
+  meet(document.activeElement);
+  document.addEventListener("focusin", (event) => meet(event.target));
+  window.unmet = () => usable.filter((one) => !met.get(one)).map((one) => one.outerHTML);
+  return usable.length;
+}"""
+"""How many controls a page has. From now on `unmet()` tells where the focus was not seen."""
+
+
+def barriers(page: Page, axe_script: str) -> dict[str, Any]:
+    """What keeps somebody out of a page, by whom it concerns: who needs a screen reader, strong
+    colours in the light or in the dark, a phone, or a keyboard. Empty if nothing does.
+    """
+    page.evaluate(axe_script)
+    found: dict[str, Any] = {}
+    for scheme, only in (("light", ""), ("dark", ", runOnly: ['color-contrast']")):
+        page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        told = page.evaluate(f"axe.run(document, {{resultTypes: ['violations']{only}}})")
+        bad = [one for one in told["violations"] if one["impact"] in ("serious", "critical")]
+        found[scheme] = [_short(one) for one in bad]
+    for _ in range(page.evaluate(CONTROLS) + 2):
+        page.keyboard.press("Tab")
+    found["keyboard"] = page.evaluate("unmet()")
+    page.set_viewport_size(PHONE)
+    width = page.evaluate("document.documentElement.scrollWidth")
+    found["wide"] = width if width > PHONE["width"] else 0
+    return {name: bad for name, bad in found.items() if bad}
 
 
 def _short(violation: dict[str, Any]) -> str:
     where = [node["html"][:120] for node in violation["nodes"][:3]]
     return f"{violation['id']}: {violation['help']}: {where}"
+
+
+def test_nobody_meets_a_barrier_on_any_page(opens: Opens, axe_script: str) -> None:
+    with ExitStack() as stack:
+        parts, address = stack.enter_context(served(EVENING))
+        introduce(parts)
+        scene = Scene(parts.outbox)
+        scene.show("b200", "Of last week", ago=7 * 24 * 60 * MINUTE, lasted=90 * MINUTE)
+        show = scene.show("b300", "With every state there is")
+        for number, state in enumerate(State):
+            name = f"{('mastodon', 'discord', 'x')[number % 3]}.{state}"
+            scene.post(show, name, state, reason="a reason", text="**We** are live #oak")
+        scene.post(show, "mastodon", link="https://m.example/1")
+        parts.outbox.close("discord", "fingerprint", "401", scene.now)
+        guard = {"ANNOUNCER_ADMIN_PASSWORD": "x"}
+        _, guarded = stack.enter_context(served({**EVENING, **guard, **PUSH}))
+        _, empty = stack.enter_context(served({"OWNCAST_WEBHOOK_SECRET": "a-secret"}))
+        here = ("", "?said=done_retry", "history", "history/b300", "history?words=nothing")
+        places = [f"{address}/{path}" for path in (*here, "destinations", "templates")]
+        places += [f"{address}/templates/live.txt", f"{address}/overlay/{OVERLAY}"]
+        places += [f"{guarded}/login", f"{guarded}/push", f"{guarded}/nowhere"]
+        places += [f"{empty}/{path}" for path in ("", "destinations", "history")]
+        found = {}
+        for place in places:
+            page = opens(place, reduced_motion="reduce")
+            page.wait_for_timeout(300)
+            found[place.removeprefix("http://")] = barriers(page, axe_script)
+            page.context.close()
+        page = opens(address, reduced_motion="reduce")
+        down = page.locator("form[action='do/down']").first
+        down.evaluate("form => form.submit()")  # as without a script: nothing asks before
+        expect(page.get_by_role("link", name="No, go back")).to_be_visible()
+        found["what is asked first"] = barriers(page, axe_script)
+    found = {place: bad for place, bad in found.items() if bad}
+    assert found == {}, json.dumps(found, indent=1)
 
 
 def test_the_pages_ask_gently(opens: Opens) -> None:

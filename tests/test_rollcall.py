@@ -1,9 +1,7 @@
 """Who we are on every network is asked seldom, kept, and never in anybody's way."""
 
-import json
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -47,7 +45,8 @@ class Asked(Fake):
         return answer
 
 
-ME = Account("@kestrel", "https://social.example/@kestrel", ("no scope for pictures",))
+ENDS = datetime(2031, 5, 1, tzinfo=UTC)
+ME = Account("@kestrel", "https://social.example/@kestrel", ("no scope for pictures",), ENDS)
 
 
 @pytest.fixture
@@ -58,8 +57,7 @@ def box(database_url: str) -> Iterator[Outbox]:
 
 
 def keep(box: Outbox, name: str, found: Found) -> None:
-    told = asdict(found) | {"at": found.at.isoformat()}
-    DestinationMemory(box, name).put(KEPT, json.dumps(told))
+    DestinationMemory(box, name).put(KEPT, found.kept())
 
 
 def call(box: Outbox, **networks: Network) -> RollCall:
@@ -79,7 +77,7 @@ def test_an_answer_is_kept_through_a_restart(box: Outbox) -> None:
     call(box, fake=network).ask("fake")
     told = found(box, call(box, fake=Asked()))
     assert told
-    assert (told.handle, told.url, told.notes) == (ME.handle, ME.url, ME.notes)
+    assert Account(told.handle, told.url, told.notes, told.ends) == ME
     assert told.problem == ""
     assert datetime.now(UTC) - told.at < timedelta(minutes=1)
 

@@ -13,12 +13,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from announcer import shelf as shelves
 from announcer.network import Moment
-from announcer.shelf import CanNotBeWritten, Changed, Sheet, Shelf, is_name, next_variant
+from announcer.shelf import (
+    Bar,
+    Barred,
+    CanNotBeWritten,
+    Changed,
+    Sheet,
+    Shelf,
+    is_name,
+    next_variant,
+)
 from announcer.wording import LARGEST, Templates
 from tests.test_wording import FACTS, Plain
 
@@ -286,7 +296,7 @@ def test_a_link_is_read_as_wording_reads_it_but_never_replaced(
     (own / "live.txt").symlink_to(tmp_path / "kept.txt")
     sheet = shelf.read("live.txt")
     assert sheet.source == "Kept elsewhere\n"
-    assert "is a link to another place" in shelf.why_not("live.txt")
+    assert "is a link to another place" in str(shelf.barred("live.txt"))
     for change in changes(shelf, "live.txt", sheet.seen):
         with pytest.raises(CanNotBeWritten, match="is a link to another place"):
             change()
@@ -348,7 +358,7 @@ def test_bytes_that_are_no_text_are_said_to_be_none(shelf: Shelf, own: Path) -> 
 def test_without_a_folder_nothing_can_be_written(tmp_path: Path) -> None:
     nowhere = Shelf(None)
     assert nowhere.read("live.txt").source
-    assert "ANNOUNCER_TEMPLATES is not set" in nowhere.why_not()
+    assert "ANNOUNCER_TEMPLATES is not set" in str(nowhere.barred())
     with pytest.raises(CanNotBeWritten, match="ANNOUNCER_TEMPLATES is not set"):
         nowhere.write("live.txt", "Mine", "")
 
@@ -371,15 +381,24 @@ def read_only() -> Iterator[Path]:
 def test_a_folder_that_is_read_only_is_said_to_be() -> None:
     with read_only() as folder:
         shelf = Shelf(folder / "templates")
-        assert shelf.why_not() == f"{folder} can not be written to (ANNOUNCER_TEMPLATES)"
+        assert shelf.barred() == Barred(Bar.OWNER, folder)
+        assert str(shelf.barred()) == f"{folder} can not be written to (ANNOUNCER_TEMPLATES)"
         with pytest.raises(CanNotBeWritten, match="can not be written to"):
             shelf.write("live.txt", "Mine", "")
 
 
+def test_a_mount_that_is_read_only_is_told_from_a_folder_of_somebody_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with read_only() as folder:
+        monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_flag=os.ST_RDONLY))
+        assert Shelf(folder).barred() == Barred(Bar.MOUNT, folder)
+
+
 def test_a_place_that_is_no_folder_is_said_to_be(shelf: Shelf, own: Path) -> None:
     (own / "x").write_text("a file")
-    assert "can not be written to" in shelf.why_not("x/live.txt")
-    assert shelf.why_not() == shelf.why_not("live.txt") == ""
+    assert shelf.barred("x/live.txt") == Barred(Bar.FOLDER, own / "x")
+    assert shelf.barred() is shelf.barred("live.txt") is None
     assert shelf.read("x/live.txt").source == "Shipped for X\n"
 
 

@@ -445,7 +445,7 @@ def test_the_end_of_a_token_is_told_before(
 ) -> None:
     ready(wire)
     says_who(wire)
-    at(memory).check()
+    assert at(memory).check().ends == NOW + timedelta(days=60)
     wire.always("GET", RENEWAL, 500)
     clock.append(NOW + timedelta(days=57))
     assert at(memory).check().notes == ("its token ends in 3 days: make a new one",)

@@ -168,13 +168,15 @@ class Threads(Network, Finds, Removes):
         with wire.nothing_posted():
             said = self._call("GET", self.user_id, {"fields": "id,username"})
         name = wire.plain(_text(said.get("username")) or said.get("id"))
-        left = self._token().ends - _now().timestamp()
+        ends = self._token().ends
+        left = ends - _now().timestamp()
         notes: tuple[str, ...] = ()
-        if not self._token().ends:
+        if not ends:
             notes = ("its token could not be renewed yet: after a day it can",)
         elif left < SOON.total_seconds():
             notes = (f"its token ends in {max(0, int(left // 86400))} days: make a new one",)
-        return Account(f"@{name}", f"https://www.threads.com/@{name}", notes)
+        until = datetime.fromtimestamp(ends, UTC) if ends else None
+        return Account(f"@{name}", f"https://www.threads.com/@{name}", notes, until)
 
     def measure(self, text: str) -> int:
         extra = (len(sign.encode()) - 1 for sign in _EMOJI.findall(text))

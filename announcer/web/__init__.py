@@ -2,6 +2,7 @@
 
 from flask import Flask, Response
 from jinja2 import StrictUndefined
+from werkzeug.exceptions import HTTPException
 
 from announcer.web import (
     cards,
@@ -14,6 +15,7 @@ from announcer.web import (
     push,
     say,
     scrape,
+    trouble,
     webhooks,
 )
 from announcer.web.door import Door
@@ -37,6 +39,9 @@ def create_app(parts: Parts) -> Flask:
     door = Door(parts)
     app.jinja_env.globals.update(
         say=say.say,
+        term=say.term,
+        marked=say.marked,
+        isolated=say.isolated,
         count=say.count,
         at=say.at,
         anchor=cards.anchor,
@@ -53,6 +58,7 @@ def create_app(parts: Parts) -> Flask:
     app.register_blueprint(health.blueprint(parts))
     app.register_blueprint(push.blueprint(parts))
     app.register_blueprint(scrape.blueprint(parts, door))
+    app.register_error_handler(HTTPException, trouble.of)
 
     @app.after_request
     def harden(answer: Response) -> Response:

@@ -7,18 +7,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
-from flask import Blueprint, Response, abort, render_template, request
+from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup, escape
 
+from announcer import connect
 from announcer.network import Network
 from announcer.outbox import StorageError, Try
 from announcer.policy import Breaker
 from announcer.rollcall import KEPT, Found
 from announcer.settings import is_secret, variable_name
 from announcer.trial import Trials
+from announcer.web import trouble
+from announcer.web.asking import asked
 from announcer.web.cards import anchor, web_address
-from announcer.web.say import away, say
+from announcer.web.pace import SEASON, Pace, paces
+from announcer.web.say import away, marked, say
 from announcer.web.stream import stream
 from announcer.wiring import Parts
 
@@ -45,13 +49,14 @@ class Place:
     tone: str
     state: str
     why: str
-    remedy: str
+    remedy: Markup
     until: datetime | None
     found: Found | None
     link: str
     asking: bool
     worked: Try | None
     failed: Try | None
+    pace: Pace | None
     channels: str
     alerts: bool
     guide: Markup
@@ -81,6 +86,9 @@ def blueprint(parts: Parts) -> Blueprint:
         if what == "check":
             parts.rollcall.ask_soon(name)
         elif what == "test":
+            question = say("destinations.test_ask", name=name)
+            if page := asked(question, say("destinations.test"), back="destinations"):
+                return page
             trials.start(name)
         else:
             parts.outbox.reopen(name, datetime.now(UTC), parts.settings.destinations[name].repeat)
@@ -91,7 +99,7 @@ def blueprint(parts: Parts) -> Blueprint:
     @pages.errorhandler(StorageError)
     def no_database(problem: StorageError) -> ResponseReturnValue:
         log.error("page", outcome=503, reason=type(problem).__name__)
-        return Response(f"{say('door.no_database')}\n", 503, mimetype="text/plain")
+        return trouble.told("door.no_database", 503)
 
     return pages
 
@@ -103,6 +111,7 @@ def _pieces(parts: Parts, trials: Trials) -> dict[str, str]:
         outbox.breakers(now),
         outbox.latest(parts.settings.destinations.keys()),
         outbox.remembered(KEPT),
+        paces(outbox.season(now - SEASON)),
     )
     places = [_place(parts, known, *named) for named in parts.settings.destinations.items()]
     return {
@@ -124,6 +133,7 @@ class Known:
     breakers: Mapping[str, Breaker]
     tries: Mapping[str, list[Try]]
     remembered: Mapping[str, str]
+    paces: Mapping[str, Pace]
 
 
 def _place(parts: Parts, known: Known, name: str, network: Network) -> Place:
@@ -149,13 +159,14 @@ def _place(parts: Parts, known: Known, name: str, network: Network) -> Place:
         tone=tone,
         state=say(f"destinations.{state}"),
         why=why,
-        remedy=_remedy(name, network) if tone == "bad" else "",
+        remedy=_remedy(name, network) if tone == "bad" else Markup(""),
         until=until,
         found=found,
         link=web_address(found.url) if found else "",
         asking=parts.rollcall.asking(name),
         worked=worked,
-        failed=failed if failed and (worked is None or failed.at > worked.at) else None,
+        failed=failed,
+        pace=known.paces.get(name),
         channels=", ".join(one for one in parts.channels if parts.settings.serves(name, one))
         if len(parts.channels) > 1
         else "",
@@ -169,15 +180,25 @@ def _is_failure(made: Try) -> bool:
     return made.outcome not in SUCCESS and bool(made.reason)
 
 
-def _remedy(name: str, network: Network) -> str:
-    """Which variables hold its credentials."""
+def _remedy(name: str, network: Network) -> Markup:
+    """Which variables hold its credentials, and the command that writes them if there is one."""
     prefix = name.upper().replace(".", "__")
     secret = [
         variable_name(prefix, field)
         for field, info in type(network).model_fields.items()
         if is_secret(info) and getattr(network, field) is not None
     ]
-    return say("destinations.remedy", variables=", ".join(secret)) if secret else ""
+    variables = Markup(", ").join(map(_code, secret or [f"{prefix}_*"]))
+    words = [marked("destinations.remedy", variables=variables)]
+    if network.name in connect.names():
+        account = name.partition(".")[2]
+        command = f"announcer connect {network.name}" + (f" --account {account}" if account else "")
+        words.append(marked("destinations.connect", command=_code(command)))
+    return Markup(" ").join(words)
+
+
+def _code(words: str) -> Markup:
+    return Markup("<code>{}</code>").format(words)
 
 
 def guide(words: str) -> Markup:
@@ -198,6 +219,6 @@ def guide(words: str) -> Markup:
 def _coded(words: str) -> Markup:
     words, out, done = " ".join(words.split()), Markup(""), 0
     for match in _CODE.finditer(words):
-        out += escape(words[done : match.start()]) + Markup("<code>{}</code>").format(match[1])
+        out += escape(words[done : match.start()]) + _code(match[1])
         done = match.end()
     return out + escape(words[done:])

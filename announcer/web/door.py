@@ -22,7 +22,8 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 from pydantic import SecretStr
 
 from announcer.web.crowd import Guesses, Seldom, who
-from announcer.web.say import away, say
+from announcer.web.say import away
+from announcer.web.trouble import told
 from announcer.wiring import Parts
 
 log = structlog.get_logger("announcer.pages")
@@ -100,7 +101,7 @@ class Door:
         if refusal := self._from_elsewhere() or self._unknown():
             return refusal
         said = (request.path, *request.values.values())
-        return _told("door.nonsense", 400) if any("\0" in word for word in said) else None
+        return told("door.nonsense", 400) if any("\0" in word for word in said) else None
 
     def _unknown(self) -> ResponseReturnValue | None:
         if self._password() is None:
@@ -144,7 +145,7 @@ class Door:
         why = "wrong token" if kind.lower() == "bearer" else "no token"
         reason = f"{why} for {request.path}"
         self._seldom.warn(why, SELDOM, outcome=401, address=_address(), reason=reason)
-        return _told("door.token", 401, {"WWW-Authenticate": 'Bearer realm="Announcer"'})
+        return told("door.token", 401, {"WWW-Authenticate": 'Bearer realm="Announcer"'})
 
     def _judge_header(self) -> Response | None:
         given = request.authorization
@@ -161,7 +162,7 @@ class Door:
         token = self.token
         if token and hmac.compare_digest(given.encode("utf-8", "replace"), token.encode()):
             return None
-        return _told("door.stale", 403)
+        return told("door.stale", 403)
 
     def _judge(self, name: str, word: str) -> Response | None:
         """None if they are right."""
@@ -171,7 +172,7 @@ class Door:
         wait = self._guesses.wait(address, now)
         right = hmac.compare_digest(word.encode("utf-8", "replace"), (password or "").encode())
         if wait:
-            return _told("door.too_many", 429, {"Retry-After": str(ceil(wait))})
+            return told("door.too_many", 429, {"Retry-After": str(ceil(wait))})
         if right and name == "admin" and password is not None:
             self._guesses.right(address)
             return None
@@ -183,7 +184,7 @@ class Door:
     def _from_elsewhere(self) -> Response | None:
         if self._password() is not None or _on_this_machine():
             return None
-        return _told("door.elsewhere", 403)
+        return told("door.elsewhere", 403)
 
     def _login_page(self, problem: str = "", then: str = "") -> str:
         return render_template(
@@ -233,25 +234,21 @@ def _strange() -> Response | None:
     """Whether another site made the browser send this. Old browsers tell by Origin only."""
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
-        return None if site in ("same-origin", "none") else _told("door.other_site", 403)
+        return None if site in ("same-origin", "none") else told("door.other_site", 403)
     origin = request.headers.get("Origin")
     if origin is None or urlsplit(origin).netloc == request.host:
         return None
-    return _told("door.other_site", 403)
+    return told("door.other_site", 403)
 
 
 def _from_a_browser() -> Response | None:
     """A browser that knows the password sends it by itself, wherever the form came from."""
     known = "Origin" in request.headers or "Sec-Fetch-Site" in request.headers
-    return _told("door.other_site", 403) if known else None
+    return told("door.other_site", 403) if known else None
 
 
 def _address() -> str:
     return who(request.remote_addr or "", request.headers.get("X-Forwarded-For", ""))
-
-
-def _told(what: str, status: int, headers: dict[str, str] | None = None) -> Response:
-    return Response(f"{say(what)}\n", status, headers, mimetype="text/plain")
 
 
 def _a_page_is_wanted() -> bool:
@@ -266,7 +263,7 @@ def _challenge() -> Response:
         request.accept_mimetypes
     )
     asks = {} if browser else {"WWW-Authenticate": 'Basic realm="Announcer"'}
-    return _told("door.log_in", 401, asks)
+    return told("door.log_in", 401, asks)
 
 
 def _onward(then: str) -> Response:

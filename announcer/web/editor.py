@@ -1,16 +1,18 @@
 """Templates, edited beside what every destination would show with them. Files stay the truth."""
 
+import os
 import threading
 from dataclasses import dataclass
 
 import structlog
-from flask import Blueprint, Response, abort, jsonify, render_template, request
+from flask import Blueprint, abort, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from announcer.facts import shorten
 from announcer.shelf import (
     KINDS,
+    Barred,
     CanNotBeWritten,
     Changed,
     Sheet,
@@ -18,6 +20,7 @@ from announcer.shelf import (
     is_name,
     next_variant,
 )
+from announcer.web import trouble
 from announcer.web.limits import Limits
 from announcer.web.samples import CHOICES, LAST, last
 from announcer.web.say import away, say
@@ -84,7 +87,7 @@ def blueprint(parts: Parts) -> Blueprint:
             here="templates",
             folders=_folders(shelf, bench),
             speakers=_speakers(bench),
-            why_not=shelf.why_not(),
+            barred=_barred(shelf.barred()),
         )
 
     @pages.get("/templates/<path:name>")
@@ -107,7 +110,7 @@ def blueprint(parts: Parts) -> Blueprint:
 
     def tried(sheet: Sheet, source: str) -> Outcome:
         if not room.acquire(timeout=PATIENCE):
-            abort(Response(f"{say('template.busy')}\n", 503, mimetype="text/plain"))
+            abort(trouble.told("template.busy", 503))
         try:
             return bench.try_out(sheet, source, _choice())
         finally:
@@ -136,7 +139,7 @@ def blueprint(parts: Parts) -> Blueprint:
             choices=[*CHOICES, *([LAST] if found else [])],
             last=shorten(found.facts.title or found.facts.name, TITLE) if found else "",
             place=_heads(bench).get(sheet.folder, sheet.folder),
-            why_not=shelf.why_not(sheet.name),
+            barred=_barred(shelf.barred(sheet.name)),
             more=next_variant(names, sheet.name) if names else "",
             said=told.get("said", ""),
             problem=told.get("problem", ""),
@@ -184,13 +187,21 @@ def blueprint(parts: Parts) -> Blueprint:
 
     @pages.errorhandler(RequestEntityTooLarge)
     def too_large(_: RequestEntityTooLarge) -> ResponseReturnValue:
-        return Response(f"{say('template.too_large')}\n", 413, mimetype="text/plain")
+        return trouble.told("template.too_large", 413)
 
     return pages
 
 
 def _shelf(parts: Parts) -> Shelf:
     return Shelf(parts.settings.service.templates)
+
+
+def _barred(barred: Barred | None) -> str:
+    """Why nothing can be saved, and what to do about it; empty if it can."""
+    if barred is None:
+        return ""
+    remedy = say(f"templates.{barred.bar.name.lower()}", place=barred.place, user=os.geteuid())
+    return f"{barred}. {remedy}"
 
 
 def _seen() -> str:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
-from statistics import median
 from typing import Any
 
 import structlog
@@ -18,7 +17,9 @@ from announcer.content import thaw
 from announcer.lateness import lateness, span
 from announcer.outbox import Shown, Sought, StorageError
 from announcer.policy import Broadcast, Rules, State
+from announcer.web import trouble
 from announcer.web.cards import PostCard, card, web_address
+from announcer.web.pace import SEASON, paces
 from announcer.web.say import say
 from announcer.wiring import DEFAULT, Parts
 
@@ -29,8 +30,6 @@ PAGE = 20
 FILE, PIECE = 2_000, 50
 """Broadcasts in one file, and read at a time for it."""
 FORMULA = (*"=+-@\t\r\n", *"＝＋－＠")
-SEASON = timedelta(days=90)
-"""What the picture of the season shows."""
 WORDS = 200
 """Letters of what is searched for."""
 COLUMNS = (
@@ -69,16 +68,6 @@ class Bar:
     words: str
 
 
-@dataclass(frozen=True)
-class Pace:
-    """How fast a destination is told: the seconds of the middle and of the slowest."""
-
-    destination: str
-    times: int
-    middle: str
-    slowest: str
-
-
 def blueprint(parts: Parts) -> Blueprint:
     pages = Blueprint("history", __name__)
 
@@ -102,7 +91,7 @@ def blueprint(parts: Parts) -> Blueprint:
             destinations=list(parts.settings.destinations),
             states=[state.value for state in State],
             bars=_bars(shows, now),
-            paces=_paces(shows),
+            paces=paces(shows).values(),
             streams=len(shows),
             hours=span(sum(((show.stopped or now) - show.began for show, _ in shows), timedelta())),
             peak=max((show.peak_viewers or 0 for show, _ in shows), default=0),
@@ -134,7 +123,7 @@ def blueprint(parts: Parts) -> Blueprint:
     @pages.errorhandler(StorageError)
     def no_database(problem: StorageError) -> ResponseReturnValue:
         log.error("page", outcome=503, reason=type(problem).__name__)
-        return Response(f"{say('door.no_database')}\n", 503, mimetype="text/plain")
+        return trouble.told("door.no_database", 503)
 
     return pages
 
@@ -276,18 +265,3 @@ def _bars(shows: list[tuple[Broadcast, dict[str, float]]], now: datetime) -> lis
             )
         )
     return bars
-
-
-def _paces(shows: list[tuple[Broadcast, dict[str, float]]]) -> list[Pace]:
-    of: dict[str, list[float]] = {}
-    for _, told in shows:
-        for destination, seconds in told.items():
-            of.setdefault(destination, []).append(seconds)
-    return [
-        Pace(name, len(one), pace(median(one)), pace(max(one))) for name, one in sorted(of.items())
-    ]
-
-
-def pace(length: float) -> str:
-    """As a person says it."""
-    return f"{length:.0f} s" if length < 120 else span(timedelta(seconds=length))

@@ -10,9 +10,11 @@ from flask.typing import ResponseReturnValue
 
 from announcer.lateness import span
 from announcer.network import Moment
-from announcer.outbox import Shown, StorageError
+from announcer.outbox import Shown, Sought, StorageError
 from announcer.policy import CHANGE, Broadcast, Entry, Hush, State
 from announcer.quiet import PAUSED
+from announcer.web import trouble
+from announcer.web.asking import asked
 from announcer.web.cards import TONES, PostCard, anchor, card
 from announcer.web.say import away, count, say
 from announcer.web.stream import stream
@@ -66,19 +68,35 @@ def blueprint(parts: Parts) -> Blueprint:
     def act(what: str) -> ResponseReturnValue:
         if what not in ACTIONS:
             abort(404)
-        done = _do(parts, what, request.form.get("key", ""), datetime.now(UTC))
-        log.info("page", action=what, post=request.form.get("key", "")[:250], done=done)
+        key = request.form.get("key", "")
+        question = _question(parts, what, key)
+        if question and (page := asked(question, say(f"action.{what}"), back="")):
+            return page
+        done = _do(parts, what, key, datetime.now(UTC))
+        log.info("page", action=what, post=key[:250], done=done)
         return away("", said=f"done_{what}" if done else "nothing")
 
     @pages.errorhandler(StorageError)
     def no_database(problem: StorageError) -> ResponseReturnValue:
         log.error("page", outcome=503, reason=type(problem).__name__)
-        return Response(f"{say('door.no_database')}\n", 503, mimetype="text/plain")
+        return trouble.told("door.no_database", 503)
 
     return pages
 
 
 DONE = {*(f"done_{what}" for what in ACTIONS), "nothing"}
+
+
+def _question(parts: Parts, what: str, key: str) -> str:
+    """What is to be asked first; empty if nothing is. As it is now: the page may be old."""
+    if what == "down":
+        return say("action.down_ask")
+    if what != "retry":
+        return ""
+    found = parts.outbox.search(1, Sought(broadcast=key.partition("/")[0]))
+    entries = [post.entry for _, posts in found for post in posts]
+    doubt = any(one.key == key and one.state is State.UNSURE for one in entries)
+    return say("action.retry_ask") if doubt else ""
 
 
 def _do(parts: Parts, what: str, key: str, now: datetime) -> bool:

@@ -20,6 +20,7 @@ from flask.typing import ResponseReturnValue
 from announcer.network import Welcomes
 from announcer.outbox import StorageError
 from announcer.web.crowd import Allowance, Seldom, who
+from announcer.web.say import say
 from announcer.wiring import DEFAULT, Parts
 
 log = structlog.get_logger("announcer.push")
@@ -57,9 +58,8 @@ def blueprint(parts: Parts) -> Blueprint:
     @push.get("/push/<name>")
     def page(name: str = DEFAULT) -> ResponseReturnValue:
         network = account(name)
-        up = "" if request.path == "/push" else "../"
         shown = render_template(
-            "push.html", account=name, key=network.public_key, up=up, **_stream(parts, name)
+            "push.html", account=name, key=network.public_key, **_stream(parts, name)
         )
         return shown, PAGE
 
@@ -67,7 +67,9 @@ def blueprint(parts: Parts) -> Blueprint:
     def worker() -> ResponseReturnValue:
         if not _accounts(parts):
             abort(404)
-        return Response(WORKER.read_bytes(), headers=OF_WORKER, mimetype="text/javascript")
+        words = f"self.news = {json.dumps(say('push.news'))};\n"
+        script = WORKER.read_text("utf-8") + words
+        return Response(script, headers=OF_WORKER, mimetype="text/javascript")
 
     @push.get("/push/<name>/app.webmanifest")
     def manifest(name: str) -> ResponseReturnValue:
@@ -89,12 +91,12 @@ def blueprint(parts: Parts) -> Blueprint:
         try:
             taken = network.welcome(subscription)
         except ValueError:
-            return _say("this is no subscription that can be used", 400)
+            return _told("this is no subscription that can be used", 400)
         if not taken:
             destination, _ = _accounts(parts)[name]
             reason = "there is no room for more subscribers"
             seldom.warn(destination, SELDOM, destination=destination, reason=reason)
-            return _say("there is no room for one more", 503)
+            return _told("there is no room for one more", 503)
         return "", 204
 
     @push.delete("/push/<name>/subscription")
@@ -106,13 +108,13 @@ def blueprint(parts: Parts) -> Blueprint:
                 network.part_with(endpoint)
                 return "", 204
             case _:
-                return _say("this is no subscription", 400)
+                return _told("this is no subscription", 400)
 
     @push.errorhandler(StorageError)
     def no_database(problem: StorageError) -> ResponseReturnValue:
         reason = type(problem).__name__
         seldom.warn(reason, SELDOM, outcome=503, reason=reason)
-        return _say("the database can not be reached now", 503)
+        return _told("the database can not be reached now", 503)
 
     return push
 
@@ -128,7 +130,7 @@ def _accounts(parts: Parts) -> dict[str, tuple[str, Welcomes]]:
     }
 
 
-def _say(what: str, status: int, **headers: str) -> Response:
+def _told(what: str, status: int, **headers: str) -> Response:
     return Response(f"{what}\n", status, headers, mimetype="text/plain")
 
 
@@ -137,7 +139,7 @@ def _stream(parts: Parts, account: str) -> dict[str, str]:
     destination, _ = _accounts(parts)[account]
     served = [name for name in parts.channels if parts.settings.serves(destination, name)]
     url = next((parts.channels[name].url for name in served if parts.channels[name].url), "")
-    name = parts.outbox.last_name(served) or urlsplit(url).hostname or "the stream"
+    name = parts.outbox.last_name(served) or urlsplit(url).hostname or say("push.some_stream")
     return {"stream": name, "url": url}
 
 
@@ -178,4 +180,4 @@ def _from_our_page() -> bool:
 
 
 def _refuse(what: str, status: int, **headers: str) -> NoReturn:
-    abort(_say(what, status, **headers))
+    abort(_told(what, status, **headers))

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from flask import Response, g, request
+from markupsafe import Markup, escape
 
 _FILE = Path(__file__).with_name("english.toml")
 
@@ -21,8 +22,27 @@ def _words() -> dict[str, dict[str, str]]:
 
 def say(what: str, **facts: object) -> str:
     """The sentence `page.name`. Raises KeyError: whoever writes a page sees it at once."""
+    return _sentence(what).format(**facts)
+
+
+def term(page: str, name: str) -> str:
+    """What *page* has for a *name* that comes from elsewhere; its `other` if that is nothing."""
+    return _words()[page].get(name) or _words()[page]["other"]
+
+
+def marked(what: str, **facts: Markup) -> Markup:
+    """As `say`, with markup of ours within the sentence."""
+    return escape(_sentence(what)).format(**facts)
+
+
+def isolated(name: str) -> Markup:
+    """Somebody's *name*, whatever way it is written, that turns no other words around."""
+    return Markup("<bdi>{}</bdi>").format(name)
+
+
+def _sentence(what: str) -> str:
     page, _, name = what.partition(".")
-    return _words()[page][name].format(**facts)
+    return _words()[page][name]
 
 
 def count(what: str, n: int, **facts: object) -> str:

@@ -32,9 +32,9 @@ class Anybody(Network):
     """Stands in where no destination uses a file: its words can be wrong all the same."""
 
     name = "anybody"
-    title = "Anywhere"
+    title = say("template.anywhere")
     repeat = Repeat.DOUBLES
-    unit = "characters"
+    unit = say("template.characters")
     usual_limit = 500
 
     def publish(self, post: Post) -> Receipt:

@@ -110,12 +110,19 @@ function localise() {
   }
 }
 
-// A button that can not be taken back asks once more; and two clicks are one.
+// A button that can not be taken back asks once more, or the server would; and two clicks are one.
 document.addEventListener("submit", (event) => {
   const form = event.target, question = form.dataset.ask;
   if (form.method !== "post") return;
-  if (form.dataset.sent || (question && !window.confirm(question))) event.preventDefault();
-  else form.dataset.sent = "yes";
+  if (form.dataset.sent || (question && !window.confirm(question))) {
+    event.preventDefault();
+    return;
+  }
+  form.dataset.sent = "yes";
+  if (!question) return;
+  const sure = document.createElement("input");
+  Object.assign(sure, { type: "hidden", name: "sure", value: "yes" });
+  form.append(sure);
 });
 
 // Back from another page, the browser may show this one as it was left.

@@ -1,5 +1,6 @@
 // Shows what is pushed, and opens the stream. Every push has to show something (userVisibleOnly),
-// or browsers take the permission away; so there are words even for one that can not be read.
+// or browsers take the permission away; so there are words even for one that can not be read:
+// `self.news`, which the server writes at the end of this file.
 "use strict";
 
 const LONGEST = 1000;
@@ -26,7 +27,7 @@ function understood(data) {
   }
   if (typeof said !== "object" || said === null) said = {};
   return {
-    title: text(said.title) || "There is news of the stream",
+    title: text(said.title) || self.news,
     body: text(said.body),
     tag: text(said.tag) || "news",
     url: address(said.url) ?? new URL(self.registration.scope.replace(/\/$/, "")).href,
