@@ -292,6 +292,19 @@ def test_a_proxy_that_adds_no_header_is_known_by_its_old_protocol(home: House) -
     assert answer.status_code == 403
 
 
+@pytest.mark.parametrize("said", ["", "close", "upgrade", "keep-alive, upgrade"])
+@pytest.mark.parametrize("path", ["/", "/metrics"])
+def test_a_proxy_that_adds_no_header_is_known_by_what_it_says_of_the_connection(
+    home: House, path: str, said: str
+) -> None:
+    """nginx from 1.29.7 on, told nothing but `proxy_pass`, and before with the usual lines for
+    HTTP/1.1: our own address as Host, and of the connection what it means itself.
+    """
+    headers = {"Host": "127.0.0.1:8000", "Connection": said}
+    assert home.client.get(path, headers=headers).status_code in (401, 403)
+    assert home.client.get(path, headers=headers | {"Connection": "keep-alive"}).status_code == 200
+
+
 @pytest.mark.parametrize(
     "host",
     [
