@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from http.cookies import SimpleCookie
 from pathlib import Path
 from types import SimpleNamespace
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
 from flask.testing import FlaskClient
@@ -222,6 +222,7 @@ SITES = [
     pytest.param({"Origin": "http://localhost:81"}, False, id="another port"),
     pytest.param({"Origin": "null"}, False, id="a sandbox"),
     pytest.param({"Origin": ""}, False, id="no origin"),
+    pytest.param({"Origin": "http://["}, False, id="nonsense"),
     pytest.param({"Origin": OURS, "Sec-Fetch-Site": "cross-site"}, False, id="a contradiction"),
 ]
 
@@ -319,6 +320,8 @@ def test_the_form_and_scripts_have_their_guesses_together(
         "@evil.example",
         ".//evil.example",
         "..//..//evil.example",
+        "%2e%2e/neighbour",
+        "x/%2E./%2e%2E/neighbour",
         "history\r\nSet-Cookie: a=b",
         "%2f%2fevil.example",
         "%0d%0aSet-Cookie:%20a=b",
@@ -334,10 +337,19 @@ def test_a_login_never_leads_to_another_site(guarded: House, then: str) -> None:
     for base in ("http://us.example/login", "https://us.example/below/login"):
         led = urlsplit(urljoin(base, location))
         assert (led.scheme, led.netloc) == tuple(urlsplit(base)[:2])
+        assert ".." not in unquote(led.path), "a browser takes it for a folder up"
     assert location.startswith("./")
     assert "\n" not in location
     assert "a=b" not in answer.headers["Set-Cookie"]
     assert not led.path.endswith("/login")
+
+
+@pytest.mark.parametrize("path", ["/history//x", "/static//x", "/templates//live.txt"])
+def test_no_address_is_corrected_by_a_redirect_to_whatever_host_was_named(
+    guarded: House, path: str
+) -> None:
+    answer = guarded.client.get(f"http://evil.example{path}", headers=HTML)
+    assert "evil" not in answer.headers.get("Location", "")
 
 
 # Without a password, and below a path of a proxy

@@ -1,5 +1,5 @@
 """Of what strangers cause, no more for a crowd than for one: lines in the log, guesses at the
-password, subscriptions. In constant memory.
+password, subscriptions. In constant memory. And who they are, as far as that can be told.
 """
 
 import threading
@@ -8,6 +8,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 GUESSES = 10
 """Wrong passwords that an address may give at once."""
@@ -85,6 +86,14 @@ def who(remote: str, forwarded: str) -> str:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
         return f"{IPv6Address(int(address) >> 64 << 64)}/64"  # one customer has all of them
     return str(address or "unknown")
+
+
+def site(origin: str) -> str:
+    """Host and port of an Origin; empty for what is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 def _parsed(address: str) -> IPv4Address | IPv6Address | None:

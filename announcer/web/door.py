@@ -13,7 +13,7 @@ import time
 from functools import lru_cache
 from ipaddress import ip_address
 from math import ceil
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote
 
 import structlog
 from flask import Blueprint, Response, g, make_response, render_template, request
@@ -21,7 +21,7 @@ from flask.typing import ResponseReturnValue
 from itsdangerous import BadData, URLSafeTimedSerializer
 from pydantic import SecretStr
 
-from announcer.web.crowd import Guesses, Seldom, who
+from announcer.web.crowd import Guesses, Seldom, site, who
 from announcer.web.say import away, say
 from announcer.wiring import Parts
 
@@ -231,11 +231,11 @@ def _stretched(password: str) -> bytes:
 
 def _strange() -> Response | None:
     """Whether another site made the browser send this. Old browsers tell by Origin only."""
-    site = request.headers.get("Sec-Fetch-Site")
-    if site is not None:
-        return None if site in ("same-origin", "none") else _told("door.other_site", 403)
+    told = request.headers.get("Sec-Fetch-Site")
+    if told is not None:
+        return None if told in ("same-origin", "none") else _told("door.other_site", 403)
     origin = request.headers.get("Origin")
-    if origin is None or urlsplit(origin).netloc == request.host:
+    if origin is None or (origin and site(origin) == request.host):
         return None
     return _told("door.other_site", 403)
 
@@ -271,7 +271,7 @@ def _challenge() -> Response:
 
 def _onward(then: str) -> Response:
     """On to a page of ours, after the login: what begins with `./` leads to no other site."""
-    fine = then.isprintable() and ".." not in then and not then.startswith("login")
+    fine = then.isprintable() and ".." not in unquote(then) and not then.startswith("login")
     place = quote(then, safe=_ADDRESS_SIGNS) if fine else ""
     return Response(status=303, headers={"Location": f"./{place}"})
 

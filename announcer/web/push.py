@@ -19,7 +19,7 @@ from flask.typing import ResponseReturnValue
 
 from announcer.network import Welcomes
 from announcer.outbox import StorageError
-from announcer.web.crowd import Allowance, Seldom, who
+from announcer.web.crowd import Allowance, Seldom, site, who
 from announcer.wiring import DEFAULT, Parts
 
 log = structlog.get_logger("announcer.push")
@@ -169,10 +169,10 @@ def _from_our_page() -> bool:
     """As browsers tell it. A proxy may have changed the name that we are called by, so the first
     header counts where it is sent, which all browsers do that know push.
     """
-    site = request.headers.get("Sec-Fetch-Site")
-    if site is not None:
-        return site == "same-origin"
-    origin = urlsplit(request.headers.get("Origin", "")).netloc
+    fetched = request.headers.get("Sec-Fetch-Site")
+    if fetched is not None:
+        return fetched == "same-origin"
+    origin = site(request.headers.get("Origin", ""))
     told = request.headers.get("X-Forwarded-Host", "").rpartition(",")[2].strip()
     return bool(origin) and origin in (request.host, told)
 
