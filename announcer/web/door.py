@@ -166,16 +166,16 @@ class Door:
     def _judge(self, name: str, word: str) -> Response | None:
         """None if they are right."""
         password = self._password()
-        address = _address()
+        address, through = _address(), who(request.remote_addr or "", "")
         now = time.monotonic()
-        wait = self._guesses.wait(address, now)
+        wait = self._guesses.delay(address, through, now)
         right = hmac.compare_digest(word.encode("utf-8", "replace"), (password or "").encode())
         if wait:
             return _told("door.too_many", 429, {"Retry-After": str(ceil(wait))})
         if right and name == "admin" and password is not None:
             self._guesses.right(address)
             return None
-        self._guesses.wrong(address, now)
+        self._guesses.wrong(address, through, now)
         why = "wrong user name or password"
         self._seldom.warn(why, SELDOM, outcome=401, address=address, reason=why)
         return _challenge()
