@@ -14,7 +14,7 @@ import structlog
 
 from announcer.attempt import fingerprint
 from announcer.network import Account, DeliveryError, Memory, Network, Refused
-from announcer.outbox import StorageError
+from announcer.outbox import StorageError, cause_of
 
 log = structlog.get_logger("announcer.rollcall")
 
@@ -115,7 +115,7 @@ class RollCall:
             told = asdict(found) | {"at": found.at.isoformat()}
             self._memory_of(name).put(KEPT, json.dumps(told))
         except StorageError as problem:
-            log.error("storage", destination=name, reason=type(problem).__name__)
+            log.error("storage", destination=name, reason=cause_of(problem))
         finally:
             self._asking.discard(name)
 

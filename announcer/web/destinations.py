@@ -12,7 +12,7 @@ from flask.typing import ResponseReturnValue
 from markupsafe import Markup, escape
 
 from announcer.network import Network
-from announcer.outbox import StorageError, Try
+from announcer.outbox import StorageError, Try, cause_of
 from announcer.policy import Breaker
 from announcer.rollcall import KEPT, Found
 from announcer.settings import is_secret, variable_name
@@ -90,8 +90,10 @@ def blueprint(parts: Parts) -> Blueprint:
 
     @pages.errorhandler(StorageError)
     def no_database(problem: StorageError) -> ResponseReturnValue:
-        log.error("page", outcome=503, reason=type(problem).__name__)
-        return Response(f"{say('door.no_database')}\n", 503, mimetype="text/plain")
+        log.error("page", outcome=503, reason=cause_of(problem))
+        return Response(
+            f"{say('door.no_database', why=cause_of(problem))}\n", 503, mimetype="text/plain"
+        )
 
     return pages
 

@@ -16,7 +16,7 @@ from flask.typing import ResponseReturnValue
 
 from announcer.content import thaw
 from announcer.lateness import lateness, span
-from announcer.outbox import Shown, Sought, StorageError
+from announcer.outbox import Shown, Sought, StorageError, cause_of
 from announcer.policy import Broadcast, Rules, State
 from announcer.web.cards import PostCard, card, web_address
 from announcer.web.say import say
@@ -133,8 +133,10 @@ def blueprint(parts: Parts) -> Blueprint:
 
     @pages.errorhandler(StorageError)
     def no_database(problem: StorageError) -> ResponseReturnValue:
-        log.error("page", outcome=503, reason=type(problem).__name__)
-        return Response(f"{say('door.no_database')}\n", 503, mimetype="text/plain")
+        log.error("page", outcome=503, reason=cause_of(problem))
+        return Response(
+            f"{say('door.no_database', why=cause_of(problem))}\n", 503, mimetype="text/plain"
+        )
 
     return pages
 
@@ -251,7 +253,7 @@ def _to_the_end(content: Iterator[str]) -> Iterator[str]:
     try:
         yield from content
     except StorageError as problem:
-        log.error("page", outcome="cut short", reason=type(problem).__name__)
+        log.error("page", outcome="cut short", reason=cause_of(problem))
         yield f"\n{say('history.incomplete')}\n"
 
 

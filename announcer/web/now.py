@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 
 from announcer.lateness import span
 from announcer.network import Moment
-from announcer.outbox import Shown, StorageError
+from announcer.outbox import Shown, StorageError, cause_of
 from announcer.policy import CHANGE, Broadcast, Entry, Hush, State
 from announcer.quiet import PAUSED
 from announcer.web.cards import TONES, PostCard, anchor, card
@@ -72,8 +72,10 @@ def blueprint(parts: Parts) -> Blueprint:
 
     @pages.errorhandler(StorageError)
     def no_database(problem: StorageError) -> ResponseReturnValue:
-        log.error("page", outcome=503, reason=type(problem).__name__)
-        return Response(f"{say('door.no_database')}\n", 503, mimetype="text/plain")
+        log.error("page", outcome=503, reason=cause_of(problem))
+        return Response(
+            f"{say('door.no_database', why=cause_of(problem))}\n", 503, mimetype="text/plain"
+        )
 
     return pages
 

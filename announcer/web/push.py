@@ -18,7 +18,7 @@ from flask import Blueprint, Response, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
 from announcer.network import Welcomes
-from announcer.outbox import StorageError
+from announcer.outbox import StorageError, cause_of
 from announcer.web.crowd import Allowance, Seldom, site, who
 from announcer.wiring import DEFAULT, Parts
 
@@ -110,7 +110,7 @@ def blueprint(parts: Parts) -> Blueprint:
 
     @push.errorhandler(StorageError)
     def no_database(problem: StorageError) -> ResponseReturnValue:
-        reason = type(problem).__name__
+        reason = cause_of(problem)
         seldom.warn(reason, SELDOM, outcome=503, reason=reason)
         return _say("the database can not be reached now", 503)
 
