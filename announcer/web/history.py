@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,8 @@ PAGE = 20
 FILE, PIECE = 2_000, 50
 """Broadcasts in one file, and read at a time for it."""
 FORMULA = (*"=+-@\t\r\n", *"＝＋－＠")
+_CELL = re.compile(r"(?<=[;\t\r\n])(?=[ \ufeff]*[=+\-@＝＋－＠])")
+"""Where a formula could begin inside of a text: `;` may be taken for the end of a cell."""
 SEASON = timedelta(days=90)
 """What the picture of the season shows."""
 WORDS = 200
@@ -235,9 +238,10 @@ def _csv(told: Iterator[dict[str, Any]]) -> Iterator[str]:
 
 def _harmless(value: object) -> object:
     """A spreadsheet takes what begins like this for a formula (OWASP, CSV Injection)."""
-    if isinstance(value, str) and value.lstrip(" \ufeff").startswith(FORMULA):
-        return f"'{value}"
-    return value
+    if not isinstance(value, str):
+        return value
+    text = _CELL.sub("'", value)
+    return f"'{text}" if text.lstrip(" \ufeff").startswith(FORMULA) else text
 
 
 def _file(content: Iterator[str], kind: str, ending: str) -> Response:
