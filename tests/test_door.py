@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.cookies import SimpleCookie
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from werkzeug.test import TestResponse
 from announcer.outbox.schema import schema
 from announcer.web import create_app, door
 from announcer.web.crowd import GUESSES
-from tests.house import ONE, TOKEN, House, house
+from tests.house import ONE, TOKEN, House, house, table_gone
 from tests.test_pages import PASSWORD, Page, begin, login
 
 PAGES = ("/", "/history", "/destinations")
@@ -90,6 +91,35 @@ def test_a_logout_ends_it_and_needs_the_token(guarded: House) -> None:
     left = guarded.client.post("/logout", data={"csrf": token(guarded)})
     assert urljoin("/logout", left.headers["Location"]) == "/login"
     assert guarded.client.get("/", headers=HTML).status_code == 303
+
+
+def test_a_cookie_that_was_copied_is_worth_nothing_after_the_logout(
+    guarded: House, tmp_path: Path
+) -> None:
+    enter(guarded)
+    copied = guarded.client.get_cookie("announcer")
+    given = token(guarded)
+    enter(other := replace(guarded, client=guarded.client.application.test_client()))
+    guarded.client.post("/logout", data={"csrf": given})
+    assert copied
+    for app in (guarded.client.application, create_app(guarded.parts)):
+        thief = app.test_client()  # of this process, and of another replica
+        thief.set_cookie("announcer", copied.value)
+        assert thief.get("/", headers=HTML).status_code == 303
+        assert thief.post("/do/pause", data={"csrf": given}).status_code == 401
+    assert other.client.get("/", headers=HTML).status_code == 200, "another login goes on"
+    assert copied.value.encode() not in (tmp_path / "announcer.db").read_bytes()
+
+
+def test_without_a_database_a_logout_holds_all_the_same(guarded: House) -> None:
+    enter(guarded)
+    copied, given = guarded.client.get_cookie("announcer"), token(guarded)
+    with table_gone(guarded):
+        guarded.client.post("/logout", data={"csrf": given})
+        assert copied
+        guarded.client.set_cookie("announcer", copied.value)
+        assert guarded.client.get("/templates", headers=HTML).status_code == 303
+    assert guarded.client.get("/templates", headers=HTML).status_code == 303, "nor afterwards"
 
 
 def test_a_login_ends_for_everybody_when_the_password_changes(guarded: House) -> None:
