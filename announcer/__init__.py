@@ -12,7 +12,8 @@ so. Read the modules in this order, and you have seen all of it:
     alerts      pure   what the operator is told when something is wrong
     network     pure   the contract: a Post in; a Receipt or one of four errors out
     wording     pure   from a broadcast to a text: which template says it; `fitting` makes that fit,
-                       `sandbox` runs the operator's templates, `facts` is what they may say
+                       `sandbox` runs the operator's templates within a `budget`, and `facts` is
+                       what they may say
     shelf              those templates as files that are edited on the page
     settings           how settings are declared, read and documented; `secretfile` reads secrets
     rotation           secrets whose files change while we run

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from announcer.outbox import CLOCK_SET, Outbox, StorageError
+from announcer.outbox import CLOCK_SET, Outbox, StorageError, cause_of
 
 log = structlog.get_logger("announcer.housekeeping")
 
@@ -38,7 +38,7 @@ class Housekeeping:
             if self._outbox.hold("housekeeping", self._owner, now, 2 * EVERY):
                 self.tidy(now)
         except StorageError as problem:
-            log.error("storage", reason=type(problem).__name__)
+            log.error("storage", reason=cause_of(problem))
         return datetime.now(UTC) + EVERY
 
     def tidy(self, now: datetime) -> None:

@@ -14,7 +14,7 @@ from announcer.alerts import Alert
 from announcer.content import Content
 from announcer.metrics import Metrics
 from announcer.network import DeliveryError, Moment, Network, Receipt, Shines
-from announcer.outbox import Claim, Consequences, Outbox, StorageError, Try
+from announcer.outbox import Claim, Consequences, Outbox, StorageError, Try, cause_of
 from announcer.policy import Entry, State
 from announcer.tracing import OFF, Tracing, nanoseconds
 
@@ -90,7 +90,7 @@ class Outcomes:
             except StorageError as problem:
                 if self.stopping and attempt >= len(STORE_AGAIN):
                     return  # its row still says `sending`: the next start finds out
-                log.error("storage", post=entry.key, reason=type(problem).__name__)
+                log.error("storage", post=entry.key, reason=cause_of(problem))
                 time.sleep(STORE_AGAIN[min(attempt, len(STORE_AGAIN) - 1)])
                 attempt += 1
         _tell(claim, entry, what, beyond, self.now(), stored=stored)

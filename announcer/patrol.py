@@ -13,7 +13,7 @@ import structlog
 from announcer import sightings
 from announcer.events import Event, Kind, Status
 from announcer.intake import Intake, told_as
-from announcer.outbox import StorageError
+from announcer.outbox import StorageError, cause_of
 from announcer.policy import Sight
 from announcer.sightings import Lately
 from announcer.watch import Watch, sight_of
@@ -67,7 +67,7 @@ class Patrol:
                     if self._ours():
                         self._compare(status, datetime.now(UTC), begun)
         except StorageError as problem:  # the next round finds it again
-            log.error("storage", channel=self.channel, reason=type(problem).__name__)
+            log.error("storage", channel=self.channel, reason=cause_of(problem))
         dice = random.random()  # noqa: S311  # jitter, no secret
         wait = sightings.wait(self._lately, status, self._intake.rules, dice)
         self._next = time.monotonic() + wait.total_seconds()

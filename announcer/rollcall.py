@@ -14,7 +14,7 @@ import structlog
 
 from announcer.attempt import fingerprint
 from announcer.network import Account, DeliveryError, Memory, Network, Refused
-from announcer.outbox import StorageError
+from announcer.outbox import StorageError, cause_of
 
 log = structlog.get_logger("announcer.rollcall")
 
@@ -120,7 +120,7 @@ class RollCall:
             found = self._answer(name, self._destinations[name])
             self._memory_of(name).put(KEPT, found.kept())
         except StorageError as problem:
-            log.error("storage", destination=name, reason=type(problem).__name__)
+            log.error("storage", destination=name, reason=cause_of(problem))
         finally:
             self._asking.discard(name)
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from announcer import secretfile
-from announcer.outbox import StorageError
+from announcer.outbox import StorageError, cause_of
 from announcer.secretfile import SecretFile, Stamp, Unreadable
 from announcer.settings import SettingsError
 
@@ -83,7 +83,7 @@ class Rotation:
                     self._then()
                     self._owed -= 1
                 except StorageError as problem:  # the next look does it
-                    log.error("storage", reason=type(problem).__name__)
+                    log.error("storage", reason=cause_of(problem))
 
     def _use(self, fresh: dict[str, str]) -> None:
         """All at once, for some fit only together; else each that fits by itself."""

@@ -13,29 +13,33 @@ from typing import Any
 
 import regex
 from jinja2 import StrictUndefined, Template, TemplateSyntaxError, nodes
-from jinja2.compiler import CodeGenerator, Frame
 from jinja2.exceptions import SecurityError
 from jinja2.meta import find_undeclared_variables
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-STEPS = 20_000
-"""Blocks that may be entered for one text: every turn of a loop, every call of a macro."""
+from announcer.budget import BadTemplate as BadTemplate
+from announcer.budget import (
+    Budget,
+    CountedCode,
+    ShortNamespace,
+    bounded_range,
+    joined,
+    replaced,
+)
+
 LENGTH = 65_536
 """Code points a text or a repeated string may have, far beyond any network's limit."""
+BIG = 8192
+"""Letters of a template of which few are kept as programs."""
 _GROWS = frozenset(
     {"batch", "center", "expandtabs", "format", "format_map", "indent", "ljust", "lipsum"}
-    | {"rjust", "slice", "to_bytes", "zfill"}
+    | {"rjust", "slice", "to_bytes", "zfill", "wordwrap", "urlize", "translate", "sum"}
+    | {"encode", "decode"}
 )
-"""Filters, functions and methods that make gigabytes out of one number."""
-
-
-class BadTemplate(Exception):
-    """str() says what is wrong with a template, for the operator; *line* is 0 if unknown."""
-
-    def __init__(self, reason: str, line: int = 0) -> None:
-        super().__init__(reason)
-        self.line = line
+"""Filters, functions and methods that make gigabytes out of one number or two texts, or take hours
+for a long one.
+"""
 
 
 class Ready(str):
@@ -44,40 +48,31 @@ class Ready(str):
     __slots__ = ()
 
 
-def _join(pieces: Iterable[str]) -> Ready:
-    """What a macro or a `{% set %}` block made was escaped when it was made."""
-    return Ready("".join(pieces))
-
-
-class _Counted(CodeGenerator):
-    def blockvisit(self, nodes: Iterable[nodes.Node], frame: Frame) -> None:
-        self.writeline("environment.step()")
-        super().blockvisit(nodes, frame)
-
-
-class Sandbox(ImmutableSandboxedEnvironment):
+class Sandbox(Budget, ImmutableSandboxedEnvironment):
     """Templates for one dialect. *links* are never escaped, wherever they stand in a value.
 
     One text at a time: it counts steps, so threads must not share one.
     """
 
-    code_generator_class = _Counted
-    concat = staticmethod(_join)  # as jinja2.nativetypes does
-    intercepted_binops = frozenset({"*", "**", "%"})
+    code_generator_class = CountedCode
+    intercepted_binops = frozenset({"+", "*", "**", "%"})
 
     def __init__(self, escape: Callable[[str], str], links: Collection[str]) -> None:
-        super().__init__(undefined=StrictUndefined, finalize=self._printed)
+        super().__init__(undefined=StrictUndefined, finalize=self._printed, optimized=False)
         self._escape = escape
         longest_first = sorted(map(regex.escape, links), key=len, reverse=True)
         self._links = regex.compile(f"({'|'.join(longest_first)})") if links else None
-        self._steps = 0
+        self.begin()
+        self.filters |= {"join": joined, "replace": replaced}
+        self.globals |= {"range": bounded_range, "namespace": ShortNamespace}
         for name in _GROWS:
             self.filters.pop(name, None)
             self.globals.pop(name, None)
 
     def understand(self, source: str, known: Collection[str]) -> Template:
         """Raises BadTemplate for a syntax error, and for a variable that is not *known*."""
-        code, uses = _compiled(source, _Dialect(self._escape))
+        compiled = _compiled if len(source) < BIG else _compiled_big
+        code, uses = compiled(source, _Dialect(self._escape))
         unknown = uses.keys() - set(known)
         if unknown:
             raise BadTemplate(_unknown(unknown, known), min(uses[name] for name in unknown))
@@ -85,7 +80,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def render(self, template: Template, values: Mapping[str, object]) -> str:
         """Raises BadTemplate, whatever goes wrong."""
-        self._steps, length, pieces = STEPS, 0, []
+        self.begin()
+        length, pieces = 0, []
         try:
             for piece in template.generate(values):
                 pieces.append(piece)
@@ -99,13 +95,36 @@ class Sandbox(ImmutableSandboxedEnvironment):
             raise BadTemplate(reason, (lines[-1] if lines else 0) or 0) from None
         return "".join(pieces)
 
-    def step(self) -> None:
-        """Called by the compiled template, once for each block that it enters."""
-        self._steps -= 1
-        if self._steps < 0:
-            raise BadTemplate("does not come to an end")
+    def side_by_side(self, values: Iterable[object]) -> str:
+        """What `~` makes."""
+        return str(joined(self, values))
+
+    def concat(self, pieces: Iterable[str]) -> str:
+        """What a macro or a `{% set %}` block made was escaped when it was made."""
+        return Ready(joined(self, pieces))
+
+    def call(self, context: Context, what: Any, /, *args: Any, **kwargs: Any) -> Any:
+        of, name = getattr(what, "__self__", None), getattr(what, "__name__", "")
+        if isinstance(of, str) and name == "join":
+            (pieces,) = args
+            return self.made(joined(self, pieces, of))
+        if isinstance(of, str) and name == "replace":
+            return self.made(replaced(self, of, *args, **kwargs))
+        return self.made(super().call(context, what, *args, **kwargs))
+
+    def call_filter(self, *args: Any, **kwargs: Any) -> Any:
+        """By `map` and its like."""
+        return self.made(super().call_filter(*args, **kwargs))
+
+    def wrap_str_format(self, value: Any) -> None:
+        """Never: one number makes gigabytes in its way, too."""
 
     def _printed(self, value: object) -> str:
+        text = self._shown(value)
+        self.spend(len(text))
+        return text
+
+    def _shown(self, value: object) -> str:
         if value is None:
             return ""
         if isinstance(value, Ready | int | float):
@@ -123,6 +142,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         numbers = isinstance(left, int | float) and isinstance(right, int | float)
         if numbers:
             too_big = max(abs(left), abs(right)) > (16 if operator == "**" else 2**64)
+        elif operator == "+":
+            too_big = False  # twice what there is at most
         elif operator == "*":
             times, of = (left, right) if isinstance(left, int) else (right, left)
             too_big = times * len(of) > LENGTH
@@ -130,7 +151,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             too_big = True
         if too_big:
             raise SecurityError(f"this use of {operator} is not allowed in a template")
-        return super().call_binop(context, operator, left, right)
+        return self.made(super().call_binop(context, operator, left, right))
 
 
 class _Dialect:
@@ -149,12 +170,10 @@ class _Dialect:
         return isinstance(other, _Dialect) and self._way is other._way
 
 
-@lru_cache(maxsize=256)
-def _compiled(source: str, dialect: _Dialect) -> tuple[CodeType, dict[str, int]]:
+def _compile(source: str, dialect: _Dialect) -> tuple[CodeType, dict[str, int]]:
     """The program that *source* is, and the first line of each variable that it takes from outside.
-
-    Kept, because compiling costs ten times what running does; for each *dialect*, because Jinja
-    escapes constants already when it compiles. Raises BadTemplate.
+    For each *dialect*, because Jinja escapes constants already when it compiles. Raises
+    BadTemplate.
     """
     grammar = Sandbox(dialect.escape, ())
     try:
@@ -169,6 +188,11 @@ def _compiled(source: str, dialect: _Dialect) -> tuple[CodeType, dict[str, int]]
         raise BadTemplate(error.message or "syntax error", error.lineno) from None
     except Exception as error:  # noqa: BLE001  # deep nesting breaks Python's own compiler
         raise BadTemplate(f"can not be compiled ({type(error).__name__})") from None
+
+
+# Kept, because compiling costs ten times what running does; but each of the editor's attempts at a
+# big one would take megabytes.
+_compiled, _compiled_big = lru_cache(256)(_compile), lru_cache(4)(_compile)
 
 
 def _unknown(names: Collection[str], known: Collection[str]) -> str:

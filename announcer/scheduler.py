@@ -12,7 +12,7 @@ import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from announcer.outbox import StorageError
+from announcer.outbox import StorageError, cause_of
 
 log = structlog.get_logger("announcer.scheduler")
 
@@ -113,7 +113,7 @@ class Clock:
                 if again:
                     self._at(again, "due")
             except StorageError as problem:
-                log.error("storage", reason=type(problem).__name__)
+                log.error("storage", reason=cause_of(problem))
                 return
             finally:
                 self._working.release()
@@ -188,7 +188,7 @@ class Listener:
                     self._heard()  # at the start, too: much may have been stored meanwhile
             except StorageError as problem:
                 if not self._failed:
-                    log.error("listener", outcome="deaf", reason=type(problem).__name__)
+                    log.error("listener", outcome="deaf", reason=cause_of(problem))
                 self._stopped.wait(LISTEN_AGAIN[min(self._failed, len(LISTEN_AGAIN) - 1)])
                 self._failed += 1
 

@@ -80,7 +80,8 @@ class Service(BaseModel):
     host: str = setting("Address to listen on (in the container `0.0.0.0`).", default="127.0.0.1")
     port: int = Field(default=8000, ge=1, le=65535, description="Port to listen on.")
     admin_password: SecretStr | None = setting(
-        "Password for the pages (user name `admin`). Without it they answer on this machine only.",
+        "Password for the pages (user name `admin`). Without it they answer a browser on this "
+        "machine only.",
         default=None,
     )
     alerts: NameList = setting(
@@ -91,7 +92,7 @@ class Service(BaseModel):
     )
     metrics_token: SecretStr | None = setting(
         "A long random word that lets a program read `/metrics`, as its bearer token. Without it "
-        "the admin password does, and without that nobody but this machine.",
+        "the admin password does, and without that nobody but a browser on this machine.",
         default=None,
     )
     overlay_token: SecretStr | None = setting(

@@ -96,7 +96,9 @@ def house(folder: Path, settings: Mapping[str, str] = ONE) -> Iterator[House]:
         wiring.read({"ANNOUNCER_DATABASE_URL": f"sqlite:///{file}", **settings})
     )
     try:
-        yield House(parts, create_app(parts).test_client(), file)
+        client = create_app(parts).test_client()
+        client.environ_base["HTTP_CONNECTION"] = "keep-alive"  # as every browser says
+        yield House(parts, client, file)
     finally:
         parts.stop(1)
         parts.outbox.engine.dispose()

@@ -44,7 +44,7 @@ FLOORS = (
     {"fitting"},
     {"facts", "quiet", "badges"},
     {"sandbox", "sightings", "tracing"},
-    {"policy", "wire"},
+    {"policy", "wire", "budget"},
     {"line"},
     {"connection", "meaning"},
     {"events", "network"},

@@ -3,10 +3,11 @@
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.cookies import SimpleCookie
 from pathlib import Path
 from types import SimpleNamespace
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
 from flask.testing import FlaskClient
@@ -16,7 +17,7 @@ from werkzeug.test import TestResponse
 from announcer.outbox.schema import schema
 from announcer.web import create_app, door
 from announcer.web.crowd import GUESSES
-from tests.house import ONE, TOKEN, House, house
+from tests.house import ONE, TOKEN, House, house, table_gone
 from tests.test_pages import PASSWORD, Page, begin, login
 
 PAGES = ("/", "/history", "/destinations")
@@ -90,6 +91,35 @@ def test_a_logout_ends_it_and_needs_the_token(guarded: House) -> None:
     left = guarded.client.post("/logout", data={"csrf": token(guarded)})
     assert urljoin("/logout", left.headers["Location"]) == "/login"
     assert guarded.client.get("/", headers=HTML).status_code == 303
+
+
+def test_a_cookie_that_was_copied_is_worth_nothing_after_the_logout(
+    guarded: House, tmp_path: Path
+) -> None:
+    enter(guarded)
+    copied = guarded.client.get_cookie("announcer")
+    given = token(guarded)
+    enter(other := replace(guarded, client=guarded.client.application.test_client()))
+    guarded.client.post("/logout", data={"csrf": given})
+    assert copied
+    for app in (guarded.client.application, create_app(guarded.parts)):
+        thief = app.test_client()  # of this process, and of another replica
+        thief.set_cookie("announcer", copied.value)
+        assert thief.get("/", headers=HTML).status_code == 303
+        assert thief.post("/do/pause", data={"csrf": given}).status_code == 401
+    assert other.client.get("/", headers=HTML).status_code == 200, "another login goes on"
+    assert copied.value.encode() not in (tmp_path / "announcer.db").read_bytes()
+
+
+def test_without_a_database_a_logout_holds_all_the_same(guarded: House) -> None:
+    enter(guarded)
+    copied, given = guarded.client.get_cookie("announcer"), token(guarded)
+    with table_gone(guarded):
+        guarded.client.post("/logout", data={"csrf": given})
+        assert copied
+        guarded.client.set_cookie("announcer", copied.value)
+        assert guarded.client.get("/templates", headers=HTML).status_code == 303
+    assert guarded.client.get("/templates", headers=HTML).status_code == 303, "nor afterwards"
 
 
 def test_a_login_ends_for_everybody_when_the_password_changes(guarded: House) -> None:
@@ -222,6 +252,7 @@ SITES = [
     pytest.param({"Origin": "http://localhost:81"}, False, id="another port"),
     pytest.param({"Origin": "null"}, False, id="a sandbox"),
     pytest.param({"Origin": ""}, False, id="no origin"),
+    pytest.param({"Origin": "http://["}, False, id="nonsense"),
     pytest.param({"Origin": OURS, "Sec-Fetch-Site": "cross-site"}, False, id="a contradiction"),
 ]
 
@@ -319,6 +350,8 @@ def test_the_form_and_scripts_have_their_guesses_together(
         "@evil.example",
         ".//evil.example",
         "..//..//evil.example",
+        "%2e%2e/neighbour",
+        "x/%2E./%2e%2E/neighbour",
         "history\r\nSet-Cookie: a=b",
         "%2f%2fevil.example",
         "%0d%0aSet-Cookie:%20a=b",
@@ -334,10 +367,19 @@ def test_a_login_never_leads_to_another_site(guarded: House, then: str) -> None:
     for base in ("http://us.example/login", "https://us.example/below/login"):
         led = urlsplit(urljoin(base, location))
         assert (led.scheme, led.netloc) == tuple(urlsplit(base)[:2])
+        assert ".." not in unquote(led.path), "a browser takes it for a folder up"
     assert location.startswith("./")
     assert "\n" not in location
     assert "a=b" not in answer.headers["Set-Cookie"]
     assert not led.path.endswith("/login")
+
+
+@pytest.mark.parametrize("path", ["/history//x", "/static//x", "/templates//live.txt"])
+def test_no_address_is_corrected_by_a_redirect_to_whatever_host_was_named(
+    guarded: House, path: str
+) -> None:
+    answer = guarded.client.get(f"http://evil.example{path}", headers=HTML)
+    assert "evil" not in answer.headers.get("Location", "")
 
 
 # Without a password, and below a path of a proxy

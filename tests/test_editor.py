@@ -385,7 +385,8 @@ def test_few_are_tried_at_once(editor: Editor, monkeypatch: pytest.MonkeyPatch) 
     app = editor.house.client.application
 
     def ask() -> TestResponse:
-        return app.test_client().post("/templates/live.txt", data=form)
+        says = {"Connection": "keep-alive"}
+        return app.test_client().post("/templates/live.txt", data=form, headers=says)
 
     busy = [threading.Thread(target=ask) for _ in range(2)]
     for thread in busy:

@@ -327,6 +327,24 @@ def test_no_spreadsheet_takes_a_word_for_a_formula(home: House, scene: Scene, si
         assert row[name] == f"'{bad}", name
 
 
+@pytest.mark.parametrize(
+    ("title", "told"),
+    [
+        ("Drawers;=1+1", "Drawers;'=1+1"),
+        ("Drawers; @SUM(A1);＝x", "Drawers;' @SUM(A1);'＝x"),
+        ("a\r\n-2;b", "a\r\n'-2;b"),
+        ("a;b = c; 5-3, +1", "a;b = c; 5-3, +1"),
+    ],
+)
+def test_no_spreadsheet_finds_a_formula_behind_a_semicolon(
+    home: House, scene: Scene, title: str, told: str
+) -> None:
+    """Where a comma is for decimals, a semicolon ends the cell: of our file, too."""
+    scene.post(scene.show(), "discord", text=title)
+    (row,) = rows_of(home)
+    assert row["text"] == told
+
+
 def test_a_file_has_what_was_searched_for(home: House) -> None:
     year(home.parts.outbox)
     told = rows_of(home, words="oak", state="settled")

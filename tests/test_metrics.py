@@ -98,7 +98,8 @@ HERE, LAN, WORLD = "127.0.0.1", "10.0.0.7", "203.0.113.9"
 @pytest.mark.parametrize(
     ("settings", "address", "headers", "status"),
     [
-        pytest.param(OPEN, HERE, {}, 200, id="this machine, nothing set"),
+        pytest.param(OPEN, HERE, {}, 200, id="a browser on this machine, nothing set"),
+        pytest.param(OPEN, HERE, {"Connection": ""}, 401, id="a program: a proxy's looks the same"),
         pytest.param(OPEN, LAN, {}, 401, id="a private address is no proof: a proxy has one"),
         pytest.param(OPEN, WORLD, {}, 401, id="a stranger"),
         pytest.param(OPEN, HERE, {"X-Forwarded-For": WORLD}, 401, id="passed on by a proxy"),

@@ -21,7 +21,7 @@ from announcer.network import Moment, Receipt, Refused, Repeat, Unsure
 from announcer.outbox import Claim, Try
 from announcer.policy import Entry
 from announcer.web import HEADERS, door
-from announcer.web.crowd import ADDRESSES, GUESSES, REGAINED, Guesses, who
+from announcer.web.crowd import ADDRESSES, GUESSES, REGAINED, THROUGH, Guesses, who
 from tests.house import ONE, TWO, House, house
 
 HOSTILE = """</code></div><script>alert(1)</script><img src=x onerror='a()'>"quoted" & {{ 7*7 }}"""
@@ -292,6 +292,19 @@ def test_a_proxy_that_adds_no_header_is_known_by_its_old_protocol(home: House) -
     assert answer.status_code == 403
 
 
+@pytest.mark.parametrize("said", ["", "close", "upgrade", "keep-alive, upgrade"])
+@pytest.mark.parametrize("path", ["/", "/metrics"])
+def test_a_proxy_that_adds_no_header_is_known_by_what_it_says_of_the_connection(
+    home: House, path: str, said: str
+) -> None:
+    """nginx from 1.29.7 on, told nothing but `proxy_pass`, and before with the usual lines for
+    HTTP/1.1: our own address as Host, and of the connection what it means itself.
+    """
+    headers = {"Host": "127.0.0.1:8000", "Connection": said}
+    assert home.client.get(path, headers=headers).status_code in (401, 403)
+    assert home.client.get(path, headers=headers | {"Connection": "keep-alive"}).status_code == 200
+
+
 @pytest.mark.parametrize(
     "host",
     [
@@ -411,6 +424,27 @@ def test_g18_a_stranger_behind_our_proxy_does_not_lock_us_out(guarded: House) ->
     assert guess(guarded, PASSWORD, "127.0.0.1").status_code == 200
 
 
+def test_g18_who_makes_up_an_address_for_each_guess_is_limited_all_the_same(
+    guarded: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program beside us, or anybody where a container's network hides where they come from."""
+    now = time.monotonic()
+    monkeypatch.setattr(door, "time", SimpleNamespace(monotonic=lambda: now))
+    ours = {"X-Forwarded-For": "198.51.100.7"}
+    assert guess(guarded, PASSWORD, "127.0.0.1", **ours).status_code == 200
+    said = [
+        guess(guarded, "wrong", "127.0.0.1", **{"X-Forwarded-For": f"192.0.2.{n}"}).status_code
+        for n in range(GUESSES * THROUGH + 20)
+    ]
+    assert said == [401] * GUESSES * THROUGH + [429] * 20
+    stranger = {"X-Forwarded-For": "203.0.113.9"}
+    assert guess(guarded, PASSWORD, "127.0.0.1", **stranger).status_code == 429
+    assert guess(guarded, PASSWORD, "127.0.0.1", **ours).status_code == 200, "known from before"
+    assert guess(guarded, PASSWORD, "203.0.113.9").status_code == 200, "not through the proxy"
+    now += 1.01 * REGAINED / THROUGH
+    assert guess(guarded, PASSWORD, "127.0.0.1", **stranger).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("remote", "forwarded", "counts"),
     [
@@ -434,7 +468,7 @@ def test_g18_a_million_addresses_take_no_more_memory_than_a_thousand() -> None:
     guesses = Guesses()
     for number in range(5 * ADDRESSES):
         for _ in range(GUESSES):
-            guesses.wrong(str(number), 0.0)
+            guesses.wrong(str(number), "", 0.0)
     held_up = [number for number in range(5 * ADDRESSES) if guesses.wait(str(number), 0.0)]
     assert held_up == list(range(4 * ADDRESSES, 5 * ADDRESSES))
 

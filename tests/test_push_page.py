@@ -154,6 +154,7 @@ def test_the_database_does_not_tell_where_somebody_is(there: House) -> None:
         ({"Origin": "https://live.example", "X-Forwarded-Host": "a, live.example"}, 204),
         ({"Origin": "https://evil.example"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
         ({}, 403),
     ],
 )

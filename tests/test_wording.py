@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from announcer import budget
 from announcer.facts import duration, hashtags, shorten
 from announcer.network import Account, Card, Moment, Network, Post, Receipt, Repeat, graphemes
 from announcer.wording import Facts, Templates, Wording, card, clean
@@ -436,6 +437,63 @@ BROKEN: dict[str, tuple[str | bytes, str]] = {
     "a gigabyte by padding": ("{{ 'a'.ljust(10**9) }}", "own:live.txt line 1: access to"),
     "a gigabyte by filter": ("{{ 'a'|center(1000000000) }}", "own:live.txt line 1: No filter"),
     "a gigabyte by format": ("{{ '%999999999d' % 1 }}", "own:live.txt line 1: this use of %"),
+    "a gigabyte by the format of a text": (
+        "{{ '{:>999999999}'.format(1) }}",
+        "own:live.txt line 1: access to",
+    ),
+    "terabytes by joining": (
+        "{% set a = range(9999)|join %}{{ range(9999)|join(a) }}",
+        "own:live.txt line 1: makes too much",
+    ),
+    "terabytes by a text's own joining": (
+        "{% set a = range(9999)|join %}{{ a.join(range(9999)) }}",
+        "own:live.txt line 1: makes too much",
+    ),
+    "terabytes by replacing": (
+        "{% set a = range(9999)|join %}{{ a|replace('1', a)|replace('2', a) }}",
+        "own:live.txt line 1: makes too much",
+    ),
+    "terabytes by a text's own replacing": (
+        "{% set a = range(9999)|join %}{{ a.replace('1', a).replace('2', a) }}",
+        "own:live.txt line 1: makes too much",
+    ),
+    "terabytes by replacing again and again": (
+        "{{ range(9999)|map('replace', '1', 'x' * 9999)|map('replace', 'x', 'y' * 9999)|list }}",
+        "own:live.txt line 1: makes too much",
+    ),
+    "terabytes while it is compiled": (
+        f"{{{{ '{'a' * 9999}'|replace('a', '{'b' * 9999}') }}}}",
+        "own:live.txt line 1: makes too much",
+    ),
+    "twice as much each time by a tilde": (
+        "{% set a = title %}" + "{% set a = a ~ a %}" * 40,
+        "own:live.txt line 1: makes too much",
+    ),
+    "twice as much each time by a plus": (
+        "{% set a = title %}" + "{% set a = a + a %}" * 40,
+        "own:live.txt line 1: makes too much",
+    ),
+    "twice as much each time by a block": (
+        "{% set a %}x{% endset %}" + "{% set a %}{{ a }}{{ a }}{% endset %}" * 40,
+        "own:live.txt line 1: makes too much",
+    ),
+    "a list that is in another twice, and so on": (
+        "{% set a = [title] %}" + "{% set a = [a, a] %}" * 40 + "{{ a }}",
+        "own:live.txt line 1: makes too much",
+    ),
+    "names that are in others twice, and so on": (
+        "{% set a = namespace(x=1) %}" + "{% set a = namespace(x=a, y=a) %}" * 40 + "{{ a }}"
+        "{{ a.z }}",
+        "own:live.txt line 1: 'announcer.budget.ShortNamespace object' has no",
+    ),
+    "long lists in a long list": (
+        "{% set a = [" + "range(9999)|list," * 200 + "] %}",
+        "own:live.txt line 1: makes too much",
+    ),
+    "slices of a long text": (
+        "{% set t = range(9999)|join %}{% set a = [" + "t[1:]," * 200 + "] %}",
+        "own:live.txt line 1: makes too much",
+    ),
     "a number without end": ("{{ 9 ** 9 ** 9 ** 9 }}", "own:live.txt line 1: this use of **"),
     "depth without end": ("{{ " + "(" * 9999, "own:live.txt: can not be compiled"),
 }
@@ -463,6 +521,26 @@ def test_f08_f09_f10_a_template_that_breaks_keeps_its_last_good_words_here(
     assert wording.problem.endswith("; its last good version is used")
     write(own, live="Mended")
     assert templates.word(Plain(), "plain", Moment.LIVE, FACTS) == Wording("Mended", "own:live.txt")
+
+
+def test_f09_a_template_that_computes_for_long_gives_way_too(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "SECONDS", -1.0)
+    wording = worded(write(own, live="{% for i in range(99) %}{{ i }}{% endfor %}"))
+    assert wording.problem.startswith("own:live.txt line 1: does not come to an end")
+
+
+def test_a_text_that_is_honest_stays_within_its_budget(own: Path) -> None:
+    words = (
+        "{% set mark = namespace(seen=false) %}{% for tag in tags %}"
+        "{% if tag|length > 3 %}{% set mark.seen = true %}{% endif %}{% endfor %}"
+        "{{ name|upper ~ '!' }} {{ title[:3] + '…' }} {{ tags|map('replace', 'o', '0')|join('+') }}"
+        "{{ ' long' if mark.seen }} {{ ', '.join(tags) }} {{ title.replace('a', 'A')|title }}"
+    )
+    wording = worded(write(own, live=words))
+    assert not wording.problem
+    assert wording.template == "own:live.txt"
 
 
 def test_what_the_check_at_the_start_found_good_is_remembered(own: Path) -> None:

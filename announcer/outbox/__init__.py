@@ -5,7 +5,7 @@ SQLite or PostgreSQL, through SQLAlchemy Core. `schema` has the tables, `databas
 `arrivals` is intake's side, `queue` and `claims` delivery's, `accounts` what is kept of a
 destination, `subscribers` who asked there to be told, `duties` what one replica does for all,
 `desk` the operator's hand, `archive` what is shown, `gauges` what is open, `upkeep` what is
-forgotten.
+forgotten, `trouble` why it could not be done.
 """
 
 from announcer.outbox.accounts import Accounts, DestinationMemory
@@ -20,6 +20,7 @@ from announcer.outbox.gauges import Gauges, UnderWay
 from announcer.outbox.records import Claim, Consequences, Shown, Sought, Try
 from announcer.outbox.schema import HEAD, schema
 from announcer.outbox.subscribers import DestinationSubscribers
+from announcer.outbox.trouble import cause_of
 from announcer.outbox.upkeep import CLOCK_SET, Mark, Upkeep
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Unusable",
     "alone",
     "backup",
+    "cause_of",
     "connect",
     "file_of",
     "inspect",

@@ -35,6 +35,7 @@ HEADERS = {
 def create_app(parts: Parts) -> Flask:
     """The whole of HTTP, for *parts* that somebody else starts and stops."""
     app = Flask(__name__, template_folder="pages", static_folder="static")
+    app.url_map.merge_slashes = False  # by a redirect to whatever Host said
     app.jinja_env.undefined = StrictUndefined
     door = Door(parts)
     app.jinja_env.globals.update(

@@ -161,7 +161,9 @@ def _actions(
     if stuck and tellable:
         doubt = entry.state is State.UNSURE
         ask = say("action.retry_ask") if doubt else ""
-        yield Action("retry", entry.key, say("action.retry"), ask, main=not doubt)
+        unsaid = entry.state is State.WITHDRAWN and entry.moment is Moment.LIVE
+        words = say("action.here" if unsaid and entry.shown is None else "action.retry")
+        yield Action("retry", entry.key, words, ask, main=not doubt and not unsaid)
     if entry.state is State.DUE and entry.next_at > now:
         yield Action("now", entry.key, say("action.now"))
     visible = entry.shown is not None and entry.state in (State.SETTLED, State.DUE, State.FAILED)

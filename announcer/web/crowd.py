@@ -1,5 +1,5 @@
 """Of what strangers cause, no more for a crowd than for one: lines in the log, guesses at the
-password, subscriptions. In constant memory.
+password, subscriptions. In constant memory. And who they are, as far as that can be told.
 """
 
 import threading
@@ -8,11 +8,16 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 GUESSES = 10
 """Wrong passwords that an address may give at once."""
 REGAINED = 6.0
 """Seconds until it may give one more. Nobody is locked out for longer, whatever they did."""
+THROUGH = 8
+"""So many times as much may come through a proxy of ours, whomever it names: a program beside us
+may name another each time, and so may anybody where a container's network hides who asks.
+"""
 ADDRESSES = 1_000
 """How many are remembered: those that came last."""
 
@@ -63,16 +68,34 @@ class Allowance:
 
 
 class Guesses(Allowance):
-    """Counts wrong passwords by address."""
+    """Counts wrong passwords by address, and by the proxy that passes them on, *through*. Who knew
+    the password once is not held up for what others send through the same one.
+    """
 
     def __init__(self) -> None:
         super().__init__(GUESSES, REGAINED)
+        self._proxies = Allowance(GUESSES * THROUGH, REGAINED / THROUGH)
+        self._known: OrderedDict[str, None] = OrderedDict()
 
-    def wrong(self, address: str, now: float) -> None:
+    def delay(self, address: str, through: str, now: float) -> float:
+        """Seconds until *address* may guess again."""
+        own = self.wait(address, now)
+        if address == through or address in self._known:
+            return own
+        return max(own, self._proxies.wait(through, now))
+
+    def wrong(self, address: str, through: str, now: float) -> None:
         self.spend(address, now)
+        if through != address:
+            self._proxies.spend(through, now)
 
     def right(self, address: str) -> None:
         self.forgive(address)
+        with self._lock:
+            self._known[address] = None
+            self._known.move_to_end(address)
+            while len(self._known) > ADDRESSES:
+                self._known.popitem(last=False)
 
 
 def who(remote: str, forwarded: str) -> str:
@@ -85,6 +108,14 @@ def who(remote: str, forwarded: str) -> str:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
         return f"{IPv6Address(int(address) >> 64 << 64)}/64"  # one customer has all of them
     return str(address or "unknown")
+
+
+def site(origin: str) -> str:
+    """Host and port of an Origin; empty for what is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 def _parsed(address: str) -> IPv4Address | IPv6Address | None:

@@ -96,10 +96,7 @@ def blueprint(parts: Parts) -> Blueprint:
         log.info("page", action=what, destination=name)
         return away("destinations", said=what)
 
-    @pages.errorhandler(StorageError)
-    def no_database(problem: StorageError) -> ResponseReturnValue:
-        log.error("page", outcome=503, reason=type(problem).__name__)
-        return trouble.told("door.no_database", 503)
+    pages.register_error_handler(StorageError, trouble.no_database)
 
     return pages
 

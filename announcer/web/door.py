@@ -11,9 +11,8 @@ import hmac
 import secrets
 import time
 from functools import lru_cache
-from ipaddress import ip_address
 from math import ceil
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote
 
 import structlog
 from flask import Blueprint, Response, g, make_response, render_template, request
@@ -21,21 +20,20 @@ from flask.typing import ResponseReturnValue
 from itsdangerous import BadData, URLSafeTimedSerializer
 from pydantic import SecretStr
 
-from announcer.web.crowd import Guesses, Seldom, who
+from announcer.outbox import DestinationMemory
+from announcer.web.crowd import Guesses, Seldom, site, who
+from announcer.web.here import TOKEN_HEADER, on_this_machine
+from announcer.web.logouts import Logouts
 from announcer.web.say import away
 from announcer.web.trouble import told
 from announcer.wiring import Parts
 
 log = structlog.get_logger("announcer.pages")
 
-PASSED_ON = ("forwarded", "via", "x-", "cf-", "true-client-ip")
-"""So begin the headers that proxies add, and none that a browser sends by itself."""
-TOKEN_HEADER = "X-CSRF-Token"  # noqa: S105  # a name, as above
-"""From a script of our pages, and so no sign of a proxy."""
 SELDOM = 60.0
 """Seconds between two log lines on wrong passwords."""
 DAYS = 30
-"""How long a login lasts. It ends at once for everybody when the password changes."""
+"""How long a login lasts. A logout ends it, and for everybody a change of the password."""
 TOKEN = "csrf"  # noqa: S105  # the name of a form's field
 HERE = "here"
 """The session of who needs none: no other site can read a page of ours and find its token there."""
@@ -50,6 +48,7 @@ class Door:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._guesses, self._seldom = Guesses(), Seldom(log.warning, "page")
+        self._ended = Logouts(DestinationMemory(parts.outbox, "pages"), DAYS * 86_400)
         self._here = secrets.token_bytes(32)
         """Signs where there is no password: on this machine, until we stop."""
 
@@ -89,6 +88,8 @@ class Door:
         def leave() -> ResponseReturnValue:
             if refusal := self.guard():
                 return refusal
+            if session := self._session():
+                self._ended.add(session)
             answer = away("login")
             answer.delete_cookie(_cookie(), secure=_encrypted(), httponly=True, samesite="Lax")
             g.session = ""
@@ -136,7 +137,7 @@ class Door:
             if right and same:
                 return None
         elif self._password() is None:
-            if _on_this_machine():
+            if on_this_machine():
                 return None
         elif self._session():
             return None
@@ -167,22 +168,22 @@ class Door:
     def _judge(self, name: str, word: str) -> Response | None:
         """None if they are right."""
         password = self._password()
-        address = _address()
+        address, through = _address(), who(request.remote_addr or "", "")
         now = time.monotonic()
-        wait = self._guesses.wait(address, now)
+        wait = self._guesses.delay(address, through, now)
         right = hmac.compare_digest(word.encode("utf-8", "replace"), (password or "").encode())
         if wait:
             return told("door.too_many", 429, {"Retry-After": str(ceil(wait))})
         if right and name == "admin" and password is not None:
             self._guesses.right(address)
             return None
-        self._guesses.wrong(address, now)
+        self._guesses.wrong(address, through, now)
         why = "wrong user name or password"
         self._seldom.warn(why, SELDOM, outcome=401, address=address, reason=why)
         return _challenge()
 
     def _from_elsewhere(self) -> Response | None:
-        if self._password() is not None or _on_this_machine():
+        if self._password() is not None or on_this_machine():
             return None
         return told("door.elsewhere", 403)
 
@@ -203,12 +204,12 @@ class Door:
         return URLSafeTimedSerializer(self._key(), "announcer session")
 
     def _session(self) -> str:
-        """Empty if there is none, it is too old, or the password has changed since."""
+        """Empty if there is none, it is too old or ended, or the password has changed since."""
         try:
             session = self._signer().loads(request.cookies.get(_cookie(), ""), DAYS * 86_400)
         except BadData:
             return ""
-        return session if isinstance(session, str) else ""
+        return session if isinstance(session, str) and session not in self._ended else ""
 
     def _remember(self, answer: Response) -> Response:
         session = g.get("session")
@@ -232,11 +233,11 @@ def _stretched(password: str) -> bytes:
 
 def _strange() -> Response | None:
     """Whether another site made the browser send this. Old browsers tell by Origin only."""
-    site = request.headers.get("Sec-Fetch-Site")
-    if site is not None:
-        return None if site in ("same-origin", "none") else told("door.other_site", 403)
+    fetched = request.headers.get("Sec-Fetch-Site")
+    if fetched is not None:
+        return None if fetched in ("same-origin", "none") else told("door.other_site", 403)
     origin = request.headers.get("Origin")
-    if origin is None or urlsplit(origin).netloc == request.host:
+    if origin is None or (origin and site(origin) == request.host):
         return None
     return told("door.other_site", 403)
 
@@ -268,7 +269,7 @@ def _challenge() -> Response:
 
 def _onward(then: str) -> Response:
     """On to a page of ours, after the login: what begins with `./` leads to no other site."""
-    fine = then.isprintable() and ".." not in then and not then.startswith("login")
+    fine = then.isprintable() and ".." not in unquote(then) and not then.startswith("login")
     place = quote(then, safe=_ADDRESS_SIGNS) if fine else ""
     return Response(status=303, headers={"Location": f"./{place}"})
 
@@ -280,20 +281,3 @@ def _encrypted() -> bool:
 
 def _cookie() -> str:
     return "__Host-announcer" if _encrypted() else "announcer"
-
-
-def _on_this_machine() -> bool:
-    """A forwarded request is never local, and neither is one for another name (DNS rebinding)."""
-    names = {name.lower() for name, _ in request.headers} - {TOKEN_HEADER.lower()}
-    if any(name.startswith(PASSED_ON) for name in names):
-        return False
-    # nginx adds nothing unless told to, and asks for our own address: but no browser is so old.
-    if request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
-        return False
-    host = request.host.rpartition(":")[0] if request.host[-1:] != "]" else request.host
-    if (host or request.host).strip("[]") not in ("localhost", "127.0.0.1", "::1"):
-        return False
-    try:
-        return ip_address(request.remote_addr or "").is_loopback
-    except ValueError:
-        return False

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
-from announcer.outbox import CLOCK_SET, StorageError
+from announcer.outbox import CLOCK_SET, StorageError, cause_of
 from announcer.wiring import Parts
 
 
@@ -20,7 +20,7 @@ def blueprint(parts: Parts) -> Blueprint:
         try:
             parts.outbox.next_due()
         except StorageError as problem:
-            return {"ok": False, "database": type(problem).__name__}, 503
+            return {"ok": False, "database": cause_of(problem)}, 503
         return {"ok": True}
 
     @health.get("/readyz")
@@ -32,7 +32,7 @@ def blueprint(parts: Parts) -> Blueprint:
         try:
             parts.outbox.prove_writable()
         except StorageError as problem:
-            database = type(problem).__name__
+            database = cause_of(problem)
         clock = "ticking" if parts.clock.ticking() else "stuck"
         if datetime.now(UTC) < CLOCK_SET:
             clock = "not set"

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ from flask.typing import ResponseReturnValue
 
 from announcer.content import thaw
 from announcer.lateness import lateness, span
-from announcer.outbox import Shown, Sought, StorageError
+from announcer.outbox import Shown, Sought, StorageError, cause_of
 from announcer.policy import Broadcast, Rules, State
 from announcer.web import trouble
 from announcer.web.cards import PostCard, card, web_address
@@ -30,6 +31,8 @@ PAGE = 20
 FILE, PIECE = 2_000, 50
 """Broadcasts in one file, and read at a time for it."""
 FORMULA = (*"=+-@\t\r\n", *"＝＋－＠")
+_CELL = re.compile(r"(?<=[;\t\r\n])(?=[ \ufeff]*[=+\-@＝＋－＠])")
+"""Where a formula could begin inside of a text: `;` may be taken for the end of a cell."""
 WORDS = 200
 """Letters of what is searched for."""
 COLUMNS = (
@@ -120,10 +123,7 @@ def blueprint(parts: Parts) -> Blueprint:
     def as_csv() -> ResponseReturnValue:
         return _file(_csv(_rows(parts, _asked())), "text/csv", "csv")
 
-    @pages.errorhandler(StorageError)
-    def no_database(problem: StorageError) -> ResponseReturnValue:
-        log.error("page", outcome=503, reason=type(problem).__name__)
-        return trouble.told("door.no_database", 503)
+    pages.register_error_handler(StorageError, trouble.no_database)
 
     return pages
 
@@ -222,9 +222,10 @@ def _csv(told: Iterator[dict[str, Any]]) -> Iterator[str]:
 
 def _harmless(value: object) -> object:
     """A spreadsheet takes what begins like this for a formula (OWASP, CSV Injection)."""
-    if isinstance(value, str) and value.lstrip(" \ufeff").startswith(FORMULA):
-        return f"'{value}"
-    return value
+    if not isinstance(value, str):
+        return value
+    text = _CELL.sub("'", value)
+    return f"'{text}" if text.lstrip(" \ufeff").startswith(FORMULA) else text
 
 
 def _file(content: Iterator[str], kind: str, ending: str) -> Response:
@@ -240,7 +241,7 @@ def _to_the_end(content: Iterator[str]) -> Iterator[str]:
     try:
         yield from content
     except StorageError as problem:
-        log.error("page", outcome="cut short", reason=type(problem).__name__)
+        log.error("page", outcome="cut short", reason=cause_of(problem))
         yield f"\n{say('history.incomplete')}\n"
 
 

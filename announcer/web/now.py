@@ -76,10 +76,7 @@ def blueprint(parts: Parts) -> Blueprint:
         log.info("page", action=what, post=key[:250], done=done)
         return away("", said=f"done_{what}" if done else "nothing")
 
-    @pages.errorhandler(StorageError)
-    def no_database(problem: StorageError) -> ResponseReturnValue:
-        log.error("page", outcome=503, reason=type(problem).__name__)
-        return trouble.told("door.no_database", 503)
+    pages.register_error_handler(StorageError, trouble.no_database)
 
     return pages
 

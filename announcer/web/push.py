@@ -18,8 +18,8 @@ from flask import Blueprint, Response, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
 from announcer.network import Welcomes
-from announcer.outbox import StorageError
-from announcer.web.crowd import Allowance, Seldom, who
+from announcer.outbox import StorageError, cause_of
+from announcer.web.crowd import Allowance, Seldom, site, who
 from announcer.web.say import say
 from announcer.wiring import DEFAULT, Parts
 
@@ -112,7 +112,7 @@ def blueprint(parts: Parts) -> Blueprint:
 
     @push.errorhandler(StorageError)
     def no_database(problem: StorageError) -> ResponseReturnValue:
-        reason = type(problem).__name__
+        reason = cause_of(problem)
         seldom.warn(reason, SELDOM, outcome=503, reason=reason)
         return _told("the database can not be reached now", 503)
 
@@ -171,10 +171,10 @@ def _from_our_page() -> bool:
     """As browsers tell it. A proxy may have changed the name that we are called by, so the first
     header counts where it is sent, which all browsers do that know push.
     """
-    site = request.headers.get("Sec-Fetch-Site")
-    if site is not None:
-        return site == "same-origin"
-    origin = urlsplit(request.headers.get("Origin", "")).netloc
+    fetched = request.headers.get("Sec-Fetch-Site")
+    if fetched is not None:
+        return fetched == "same-origin"
+    origin = site(request.headers.get("Origin", ""))
     told = request.headers.get("X-Forwarded-Host", "").rpartition(",")[2].strip()
     return bool(origin) and origin in (request.host, told)
 

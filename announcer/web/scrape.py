@@ -16,7 +16,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from announcer.outbox import StorageError
+from announcer.outbox import StorageError, cause_of
 from announcer.policy import Sight
 from announcer.web.door import Door
 from announcer.wiring import Parts
@@ -64,7 +64,7 @@ class State(Collector):
             yield from list(self._stored())
             readable = True
         except StorageError as problem:
-            log.error("page", outcome=503, reason=type(problem).__name__)
+            log.error("page", outcome=503, reason=cause_of(problem))
             readable = False
         yield _gauge("database_up", "Whether the database can be read.", [({}, readable)])
 

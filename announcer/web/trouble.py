@@ -2,17 +2,29 @@
 
 from collections.abc import Mapping
 
+import structlog
 from flask import Response, render_template, request
 from werkzeug.exceptions import HTTPException
 
+from announcer.outbox import StorageError, cause_of
 from announcer.web.say import say, term
 
+log = structlog.get_logger("announcer.pages")
 
-def told(what: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
-    """The sentence `page.name`, as `say` has it."""
+
+def told(
+    what: str, status: int, headers: Mapping[str, str] | None = None, **fields: object
+) -> Response:
+    """The sentence `page.name` with *fields*, as `say` has it."""
     answer = Response(status=status, headers=headers)
-    _fill(answer, say(what))
+    _fill(answer, say(what, **fields))
     return answer
+
+
+def no_database(problem: StorageError) -> Response:
+    why = cause_of(problem)
+    log.error("page", outcome=503, reason=why)
+    return told("door.no_database", 503, why=why)
 
 
 def of(problem: HTTPException) -> Response:

@@ -21,7 +21,7 @@ from werkzeug.exceptions import HTTPException
 from announcer.events import Kind, MalformedEvent, parse
 from announcer.intake import told_as
 from announcer.metrics import TAKEN
-from announcer.outbox import StorageError
+from announcer.outbox import StorageError, cause_of
 from announcer.web.crowd import Seldom
 from announcer.web.gathering import LARGEST
 from announcer.wiring import OwncastServer, Parts
@@ -138,7 +138,7 @@ def blueprint(parts: Parts) -> Blueprint:
         except StorageError as problem:
             metrics.webhook("not stored")
             tracing.span("webhook", "", begun, failed=True, channel=channel)
-            log.error("webhook", outcome=503, channel=channel, reason=type(problem).__name__)
+            log.error("webhook", outcome=503, channel=channel, reason=cause_of(problem))
             return Response("could not be stored\n", 503, mimetype="text/plain")
         if event:
             metrics.webhook(TAKEN, event.kind.value)
