@@ -125,6 +125,7 @@ build/sbom/made: requirements.lock requirements-build.lock
 	$(PYTHON) -m venv --without-pip build/sbom/runtime
 	build/sbom/bin/python -m pip --python build/sbom/runtime/bin/python install --quiet \
 		--no-deps --no-index build/sbom/wheels/*.whl
+	find build/sbom/runtime -name direct_url.json -delete # the folder of this machine
 	@touch $@
 
 SBOM_PIP := build/sbom/bin/python -m pip --quiet --disable-pip-version-check

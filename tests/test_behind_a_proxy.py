@@ -155,8 +155,10 @@ def test_no_log_tells_a_token(proxy: Proxy, service: Service) -> None:
 @pytest.mark.parametrize("kind", [Nginx, Caddy])
 def test_no_log_tells_a_token_when_nobody_answers(kind: type[Proxy], tmp_path: Path) -> None:
     proxy = before(free_port(), kind, tmp_path)
-    assert visit(proxy) == {502}
-    proxy.stop()
+    try:
+        assert visit(proxy) == {502}
+    finally:
+        proxy.stop()
     assert not told(proxy.logs())
 
 
