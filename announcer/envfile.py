@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -74,6 +75,15 @@ def why_not(path: Path = PLACE) -> str:
     if not os.access(folder, os.W_OK | os.X_OK):
         return f"can not be written: the folder {folder} is not yours to write to"
     return ""
+
+
+def is_open(path: Path = PLACE) -> bool:
+    """Whether others on this machine can read what stands in it."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISREG(mode) and bool(mode & stat.S_IROTH)
 
 
 def changed(text: str, values: Mapping[str, str]) -> str:

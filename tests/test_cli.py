@@ -114,6 +114,17 @@ def test_whoever_has_just_arrived_is_told_where_to_begin(run: Run, command: list
     assert "announcer init" not in run(*command).stderr
 
 
+@pytest.mark.parametrize(
+    ("mode", "said"), [(0o644, True), (0o604, True), (0o640, False), (0o600, False)]
+)
+def test_a_file_of_secrets_that_others_can_read_is_told(run: Run, mode: int, said: bool) -> None:
+    """As one that was written by hand mostly is."""
+    file = Path(".env")
+    file.write_text("OWNCAST_URL=https://live.example\n")
+    file.chmod(mode)
+    assert ("chmod 600 .env" in run("check", "--offline").stderr) is said
+
+
 def test_every_server_needs_a_proof_of_its_own(run: Run) -> None:
     said = run("serve", OWNCAST_WEBHOOK_SECRET=SECRET, OWNCAST__MUSIC__URL="https://music.example")
     assert said.exit_code == 2

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import click
 
 from announcer import connect as helpers
-from announcer import trial, wire, wiring
+from announcer import envfile, trial, wire, wiring
 from announcer.cli import ground
 from announcer.content import Channel
 from announcer.network import DeliveryError, Moment, Network, Refused, Welcomes
@@ -51,6 +51,9 @@ def check(offline: bool, as_json: bool) -> None:
     well, found = look(ground.settings(), offline=offline, silent=as_json)
     if as_json:
         ground.say({"well": well, "found": found})
+    if envfile.is_open():
+        words = "others on this machine can read .env and its secrets: chmod 600 .env"
+        click.echo(f"warning: {words}", err=True)
     if not well:
         for words in ground.where_to_begin():
             click.echo(words, err=True)
