@@ -80,7 +80,7 @@ def evening(parts: Parts, *, live: bool = True) -> None:
     scene.post(show, "bluesky", link=LINKS["bluesky"], card=True)
     scene.post(show, "discord", text=bold, link=LINKS["discord"], made=edits)
     x = [tried(told, "TryLater", "503, the network is busy")] * 3
-    words, soon = f"🔴 {show.name} is live: {show.title}", datetime.now(UTC) + MINUTE
+    words, soon = f"🔴 {show.name} is live: {show.title}", datetime.now(UTC) + 4 * MINUTE
     scene.post(show, "x", State.DUE, text=words, made=x, next_at=soon, reason=x[0].reason)
     chat = "The announcement of this stream is out. If you like, pass it on:\n\nMastodon: "
     scene.post(show, "owncast", text=chat + LINKS["mastodon"], made=[tried(told)])
