@@ -26,7 +26,7 @@ from announcer.wording import Templates
 
 NOW = datetime(2026, 9, 12, 19, 0, tzinfo=UTC)
 HOME = "https://live.example.org"
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds until a test that waits for something gives up."""
 
 

@@ -4,6 +4,8 @@ import base64
 import hashlib
 import hmac
 import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -353,6 +355,16 @@ FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466"
 )
 def test_f02_f13_length_is_counted_as_x_counts(text: str, weight: int) -> None:
     assert account().measure(text) == weight
+
+
+def test_it_is_counted_without_setuptools(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No environment of Python 3.12 or newer has them, unless somebody asks for them."""
+    for name in list(sys.modules):
+        if name.partition(".")[0] in ("twitter_text", "pkg_resources"):
+            monkeypatch.delitem(sys.modules, name)
+    with ThreadPoolExecutor(4) as posts:
+        assert list(posts.map(account().measure, ["live \U0001f44b\U0001f3fd"] * 4)) == [7] * 4
+    assert "pkg_resources" not in sys.modules
 
 
 def test_a_cashtag_in_a_title_is_broken_since_x_refuses_a_post_with_two() -> None:

@@ -6,11 +6,15 @@ counting-characters), tweepy 4.17 client.py and errors.py.
 
 import base64
 import hashlib
+import pkgutil
 import re
+import sys
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import cached_property
 from html import unescape
+from threading import Lock
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -52,6 +56,7 @@ PRICE = "in April 2026 a post with a link cost $0.20, one without $0.015"
 OUT_OF_CREDITS = ("usage-capped", "usagecap", "credits")
 """In the type or title of an error, whatever its status."""
 
+_LOADING = Lock()
 _SCHEME = re.compile(r"https?://", re.IGNORECASE)
 _LINK = re.compile(r"(?<![A-Za-z0-9_@$#./-])(?:https?://)?[^\W_][\w-]*(?:\.[\w-]+)*\.[^\W\d_]{2,}")
 _PLAIN_LINK = re.compile(
@@ -160,12 +165,10 @@ class X(Network, Finds, Removes):
 
     def measure(self, text: str) -> int:
         """X's own weights. A link that touches other characters gets a reserve: the parser errs."""
-        from twitter_text import parse_tweet  # 0.2 s, for those who use it
-
         touching = (
             word for word in text.split() if _LINK.search(word) and not _PLAIN_LINK.fullmatch(word)
         )
-        weight: int = parse_tweet(text).weightedLength
+        weight: int = _parser()(text).weightedLength
         return weight + sum(RESERVE for _ in touching)
 
     def escape(self, text: str) -> str:
@@ -242,6 +245,25 @@ class X(Network, Finds, Removes):
         if not me.get("id") or not me.get("username"):
             raise Unsure(f"an answer without the account: {wire.plain(_said(body))}")
         return me
+
+
+def _parser() -> Callable[[str], Any]:
+    """twitter-text-parser's `parse_tweet`; loading it takes 0.2 s, of those who use it.
+
+    It reads its one file by setuptools' `pkg_resources`, without requiring setuptools: environments
+    of Python 3.12 have none, and the newest lack that module. What it wants of it is given to it.
+    """
+    with _LOADING:
+        stand_in = ModuleType("pkg_resources")
+        vars(stand_in)["resource_string"] = pkgutil.get_data
+        there = sys.modules.setdefault("pkg_resources", stand_in)
+        try:
+            from twitter_text import parse_tweet
+        finally:
+            if there is stand_in:
+                del sys.modules["pkg_resources"]
+    found: Callable[[str], Any] = parse_tweet
+    return found
 
 
 def _meaning(
