@@ -36,7 +36,7 @@ from announcer.quiet import Quiet
 from announcer.settings import is_secret, variable_name
 from tests.house import seal
 from tests.rows import EVERY, ROWS, SPOKEN
-from tests.running import Service
+from tests.running import SECONDS, Service
 from tests.test_process import posts, worker_of
 
 TROUBLES = (
@@ -306,20 +306,20 @@ def faces(service: Service, canaries: Canaries) -> Iterator[str]:
     pages += ("/history.csv", "/destinations", "/now/events", "/destinations/events")
     for auth in (("admin", password), ("admin", "wrong"), None):
         for path in pages:
-            answer = requests.get(service.url + path, auth=auth, timeout=30)
+            answer = requests.get(service.url + path, auth=auth, timeout=SECONDS)
             assert (answer.status_code == 200) is (auth == ("admin", password)), path
             assert auth != ("admin", password) or len(answer.content) > 1000, path
             yield f"{answer.headers} {answer.text}"
         for path in ("/healthz", "/readyz", "/metrics", "/nowhere", "/static/live.js", "/login"):
-            answer = requests.get(service.url + path, auth=auth, timeout=5)
+            answer = requests.get(service.url + path, auth=auth, timeout=SECONDS)
             yield f"{answer.headers} {answer.text}"
     for word in (canaries.variables["ANNOUNCER_METRICS_TOKEN"], "wrong"):
         bearer = {"Authorization": f"Bearer {word}"}
-        answer = requests.get(f"{service.url}/metrics", headers=bearer, timeout=5)
+        answer = requests.get(f"{service.url}/metrics", headers=bearer, timeout=SECONDS)
         assert answer.status_code == (401 if word == "wrong" else 200)
         yield f"{answer.headers} {answer.text}"
     for path in (f"/overlay/{overlay}/events", f"/overlay/{overlay}x", "/overlay/wrong"):
-        answer = requests.get(service.url + path, timeout=30)
+        answer = requests.get(service.url + path, timeout=SECONDS)
         yield f"{answer.headers} {answer.text}"
     for body in (b"", b"{", b"[]", b"x" * 300_000, rehearsal.webhook("start", "A", "B")):
         for path in (f"/{token}", f"/{token}x", "", f"/{token}/more"):
@@ -328,24 +328,24 @@ def faces(service: Service, canaries: Canaries) -> Iterator[str]:
                     f"{service.url}/webhooks/owncast{path}",
                     body,
                     headers={"Content-Type": kind},
-                    timeout=5,
+                    timeout=SECONDS,
                 )
                 yield f"{answer.headers} {answer.text}"
-    yield requests.get(f"{service.url}/webhooks/owncast/{token}", timeout=5).text
+    yield requests.get(f"{service.url}/webhooks/owncast/{token}", timeout=SECONDS).text
 
 
 def after_a_login(service: Service, password: str, destination: str) -> Iterator[str]:
     """What a browser gets: the cookie, the token in the forms, and what an action says."""
     with requests.Session() as browser:
         for word in ("wrong", password):
-            answer = browser.post(f"{service.url}/login", {"password": word}, timeout=5)
+            answer = browser.post(f"{service.url}/login", {"password": word}, timeout=SECONDS)
             yield f"{answer.headers} {answer.text} {answer.history}"
         found = re.search(r'name="csrf" value="(\w+)"', answer.text)
         assert found
         yield repr(browser.cookies)
         form = {"csrf": found[1], "key": destination}
         for path in ("do/now", "do/sent", f"destinations/{destination}/check", "do/nothing"):
-            answer = browser.post(f"{service.url}/{path}", form, timeout=5)
+            answer = browser.post(f"{service.url}/{path}", form, timeout=SECONDS)
             yield f"{answer.headers} {answer.text} {answer.history}"
 
 

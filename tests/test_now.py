@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -456,6 +457,23 @@ def test_more_watchers_than_there_is_room_for_hold_nothing_and_are_told_all_the_
     for _ in range(3 * stream.AT_ONCE):
         again = home.client.get("/now/events").text
         assert f"retry: {stream.AGAIN}" in again, "their room is free again"
+
+
+def test_a_stream_ends_in_time_however_long_a_look_takes(
+    home: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our worker would cut it off in the middle of an event."""
+    passed = 0.0
+
+    def look() -> dict[str, str]:
+        nonlocal passed
+        passed += 3.0
+        return {}
+
+    monkeypatch.setattr(stream, "time", SimpleNamespace(monotonic=lambda: passed))
+    with home.client.application.test_request_context("/now/events"):
+        list(stream.stream(look, "", pause=0.0).response)
+    assert passed == 6.0, "a third look would end after nine"
 
 
 def test_a_stream_ends_when_the_service_stops(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
