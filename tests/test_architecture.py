@@ -239,24 +239,45 @@ def of_extras() -> set[str]:
     }
 
 
-def test_libraries_of_networks_that_are_not_in_use_are_not_loaded() -> None:
+SERVED = """
+import json, sys
+from announcer import wiring
+settings = wiring.read(json.loads(sys.argv[1]))
+print(json.dumps(sorted(sys.modules)))
+wiring.open_outbox(settings).engine.dispose()
+from announcer.web import create_app
+create_app(wiring.assemble(settings))
+print(json.dumps(sorted(sys.modules)))
+"""
+"""What `serve` does up to its first request, but for gunicorn."""
+
+
+def test_what_is_not_in_use_is_not_loaded_to_serve(tmp_path: Path) -> None:
+    """Of the networks only those that a variable names, no step of the schema, no other database;
+    and before the settings are read nothing that only the service needs.
+    """
     assert {"paho", "coincurve", "psycopg"} <= of_extras()
-    program = (
-        "import json, sys\n"
-        "from announcer import wiring\n"
-        "settings = wiring.read({'OWNCAST_URL': 'https://live.example'})\n"
-        "assert not settings.destinations\n"
-        "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
-    )
+    variables = {
+        "OWNCAST_URL": "https://live.example",
+        "ANNOUNCER_DATABASE_URL": f"sqlite:///{tmp_path}/announcer.db",
+        "NTFY_TOPIC": "kestrel",
+    }
     ran = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", SERVED, json.dumps(variables)],
         capture_output=True,
         check=True,
         cwd=PACKAGE.parent,
+        text=True,
     )
-    loaded = set(json.loads(ran.stdout))
-    assert "announcer" in loaded
-    assert not loaded & (HEAVY | of_extras())
+    to_read, *_, to_serve = (
+        set(json.loads(line)) for line in ran.stdout.splitlines() if line[0] == "["
+    )
+    networks = {f"announcer.networks.{name}" for name in places()}
+    assert to_serve & networks == {"announcer.networks.ntfy", "announcer.networks.owncast"}
+    unused = HEAVY | of_extras()
+    assert not unused & {name.partition(".")[0] for name in to_read | to_serve}
+    assert "flask" not in to_read
+    assert "sqlalchemy.dialects.postgresql" not in to_serve
 
 
 @pytest.fixture
