@@ -48,7 +48,7 @@ FLOORS = (
     {"line"},
     {"connection", "meaning"},
     {"events", "network"},
-    {"settings", "metrics", "crashpoints"},
+    {"settings", "metrics", "crashpoints", "timelimit"},
     {"secretfile", "envfile"},
 )
 """From the top down. A module imports only from floors below its own."""
