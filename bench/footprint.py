@@ -39,6 +39,7 @@ def _memory(section: Section, starts: int, events: int) -> None:
     with networks() as them:
         settings, first, again = them.accounts(3, KINDS), [], []
         with folder() as place:
+            _start(place, settings)
             for _ in range(starts):
                 with service(settings) as (_, took):
                     first.append(took)

@@ -93,7 +93,7 @@ class Bench:
         self.box = Outbox(engine)
         manners = dict.fromkeys(DESTINATIONS, Manners(Ending.EDIT, retitles=True, removes=True))
         rules = Rules(hold=timedelta(), resume=timedelta())
-        self.intake = Intake(self.box, rules, lambda _: DESTINATIONS, manners, lambda: None)
+        self.intake = Intake(self.box, rules, lambda _: DESTINATIONS, manners, lambda _: None)
         self.now = datetime.now(UTC)
         self.took: dict[str, list[float]] = {}
         self._round = 0

@@ -173,7 +173,7 @@ class Networks:
         return int(self._ask("begun"))
 
     def _ask(self, what: str) -> Any:
-        with urlopen(f"{self.url}/bench/{what}", timeout=120) as answer:  # noqa: S310  # our own
+        with urlopen(f"{self.url}/bench/{what}", timeout=60) as answer:  # noqa: S310  # our own
             return json.load(answer)
 
     def accounts(self, number: int, kinds: Sequence[str] = KINDS, **more: str) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """What we are compared with, each as good as we could make it.
 
-Apprise in a Flask receiver: `notify`, as it comes, and `async_notify` with a thread for every
-account. A bare endpoint: reads the event and answers, with one commit of raw SQLite or without. All
-of them behind gunicorn with as many threads as we have.
+Apprise in a Flask receiver: `notify`, as it comes, and `async_notify` with more threads than it has
+accounts, which is no setting of its own. A bare endpoint: reads the event and answers, with one
+commit of raw SQLite or without. All of them behind gunicorn with as many threads as we have.
 """
 
 import asyncio
@@ -28,14 +28,16 @@ from tests.servers import answers, free_port
 
 def apprise_receiver(urls: Sequence[str]) -> Flask:
     import apprise
+    from apprise import apprise as inside
 
     everybody = apprise.Apprise()
     for url in urls:
         assert everybody.add(url), url
     for account in everybody:
         account.request_rate_per_sec = 0.0  # its pause of seconds between two posts to an account
+    few, many = inside.get_shared_executor(), ThreadPoolExecutor(64)
     loop = asyncio.new_event_loop()
-    loop.set_default_executor(ThreadPoolExecutor(64))
+    loop.set_default_executor(many)
     threading.Thread(target=loop.run_forever, daemon=True).start()
     app = Flask(__name__)
 
@@ -45,10 +47,12 @@ def apprise_receiver(urls: Sequence[str]) -> Flask:
 
     @app.post("/notify")
     def notify() -> tuple[str, int]:
+        inside._shared_executor = few
         return "", 204 if everybody.notify(body=text()) else 500
 
     @app.post("/async")
     def async_notify() -> tuple[str, int]:
+        inside._shared_executor = many
         told = asyncio.run_coroutine_threadsafe(everybody.async_notify(body=text()), loop)
         return "", 204 if told.result() else 500
 

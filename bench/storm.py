@@ -22,9 +22,11 @@ def measure(*, quick: bool) -> Section:
     )
     with networks() as them, service(them.accounts(3, KINDS)) as (running, _):
         stream = load.Stream()
-        for _ in range(2):  # what the first of everything leaves behind is no leak
-            load.tell(running.port, load.request(stream.start()))
-        them.until(3)
+        # What the first of everything leaves behind is no leak.
+        load.tell(running.port, load.request(stream.start()))
+        them.until(len(KINDS))
+        load.tell(running.port, load.request(stream.stop()))
+        load.at_rate(running.port, [load.request(chatter(-n)) for n in range(200)], 200).well()
         before = proportional_size(running.process.pid)
         bodies = [chatter(n) for n in range(number_of)]
         bodies[number_of // 2] = stream.start()

@@ -13,7 +13,9 @@ from pydantic import SecretStr
 
 from announcer import logs, rehearsal
 from announcer.network import Network
-from announcer.networks import available
+from announcer.networks.bluesky import Bluesky
+from announcer.networks.discord import Discord
+from announcer.networks.mastodon import Mastodon
 from announcer.policy import Rules
 from announcer.web.server import Server
 from announcer.wiring import OwncastServer, Service, Settings
@@ -134,7 +136,7 @@ def serve_replica(channels: int, database: str, port: int, place: str) -> None:
 
 
 def settings(channels: int, database: str, port: int, place: str) -> Settings:
-    kinds = {kind.name: kind for kind in available()}
+    kinds = {kind.name: kind for kind in (Mastodon, Discord, Bluesky)}
     destinations: dict[str, Network] = {}
     for n in range(channels):
         made: tuple[dict[str, object], ...] = (
