@@ -118,14 +118,12 @@ class Clock:
             try:
                 with self._planning:
                     self._called.clear()
-                    self._planned = None
+                    self._planned = None  # this look may plan another time instead
                 again = self._work()
                 self._ticked = time.monotonic()
                 if again:
                     self._at(again, "due")
-                    with self._planning:
-                        # Who called meanwhile may not have been seen.
-                        self._planned = None if self._called.is_set() else again
+                    self._planned = again
             except StorageError as problem:
                 log.error("storage", reason=type(problem).__name__)
                 return
