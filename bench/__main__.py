@@ -24,7 +24,9 @@ ELSEWHERE = Path("build/benchmarks.md")
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
     found.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; else all")
-    found.add_argument("--quick", action="store_true", help="see that it works, in about a minute")
+    found.add_argument(
+        "--quick", action="store_true", help="see whether it works, in a minute or so"
+    )
     found.add_argument("--page", type=Path, help=f"written there, not to {PAGE} or {ELSEWHERE}")
     return found
 

@@ -48,7 +48,7 @@ def measure(*, quick: bool) -> Section:
         "receiver behind gunicorn: once by `notify`, as it comes, and once by `async_notify` with "
         "64 threads, the best that we found. All of them in turn; medians, in milliseconds.",
     )
-    rounds = 2 if quick else 9
+    rounds = 1 if quick else 9
     head = ("accounts", "network", "by", "asked", "worst", "done", "done / alone", "caller waits")
     rows: list[tuple[str, ...]] = []
     with networks() as them:
@@ -69,7 +69,7 @@ def measure(*, quick: bool) -> Section:
                         )
                     )
                 ours = found["Announcer"]
-                what = f"{count} accounts at {delay * 1000:.0f} ms"
+                what = f"{count} account{'s' if count > 1 else ''} at {delay * 1000:.0f} ms"
                 if limit := LIMITS.get((count, delay)):
                     section.below(f"{what}: the last is asked", limit, median(ours.asked) * 1000)
                 if delay:
