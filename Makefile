@@ -37,10 +37,8 @@ mutants: .venv/tools ## remove our safeties one at a time: does a test notice?
 	$(BIN)/python -m tests.mutants
 
 .PHONY: bench
-bench: .venv/tools .venv/package ## measure; the last one is three replicas on PostgreSQL
-	$(BIN)/python bench/run.py
-	$(BIN)/python bench/history.py
-	$(BIN)/python bench/replicas.py
+bench: .venv/tools .venv/package ## measure, and write docs/benchmarks.md; ARGS=--quick looks if it works
+	$(BIN)/python -m bench $(ARGS)
 
 .PHONY: pictures
 pictures: .venv/tools ## take those of the pages in docs/pictures anew

@@ -32,7 +32,8 @@ so. Read the modules in this order, and you have seen all of it:
     attempt            one try of it: sent, and what came back
     outcome            stored, with all that follows from it
     wire               the one door out; `connection` is below it, so is `line` for what is not
-                       HTTP, and `meaning` says what each answer or failure there means
+                       HTTP, and `meaning` says what each answer or failure there means;
+                       `timelimit` ends what takes too long
     networks           one module is one network; `contract` proves each, and those of others
     crashpoints        where a test lets the process die, around all that is stored or sent
 

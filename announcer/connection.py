@@ -18,7 +18,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
-from announcer import crashpoints
+from announcer import crashpoints, timelimit
 
 Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 """As getaddrinfo gives it."""
@@ -211,25 +211,16 @@ def look_up(host: str, port: int, patience: float) -> Sequence[Address]:
 @contextmanager
 def limited(seconds: float) -> Iterator[threading.Event]:
     """Cut this thread's request after *seconds*; the event says whether it was."""
-    mine, late, over = progress.__dict__, threading.Event(), threading.Event()
+    mine = progress.__dict__
 
     def cut() -> None:  # the read limit never ends an answer that drips a byte now and then
-        late.set()
-        while not over.is_set():  # again: it may not be connected yet
-            sock = getattr(mine.get("connection"), "sock", None) or mine.get("sock")
-            if sock is not None:
-                with suppress(OSError):  # it was closed meanwhile
-                    sock.shutdown(socket.SHUT_RDWR)
-            over.wait(0.1)
+        sock = getattr(mine.get("connection"), "sock", None) or mine.get("sock")
+        if sock is not None:
+            with suppress(OSError):  # it was closed meanwhile
+                sock.shutdown(socket.SHUT_RDWR)
 
-    timer = threading.Timer(seconds, cut)
-    timer.daemon = True
-    timer.start()
-    try:
+    with timelimit.after(seconds, cut) as late:
         yield late
-    finally:
-        over.set()
-        timer.cancel()
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from announcer.events import Event
 from announcer.metrics import Metrics
 from announcer.network import Moment
 from announcer.outbox import Outbox, Transaction
-from announcer.policy import Broadcast, Decision, Ending, Entry, Manners, Rules
+from announcer.policy import Broadcast, Decision, Ending, Entry, Manners, Rules, State
 from announcer.quiet import NEVER, Quiet, Verdict
 from announcer.tracing import OFF, Tracing, nanoseconds
 
@@ -22,18 +22,31 @@ UNKNOWN = Manners(Ending.LEAVE, retitles=False, removes=False)
 """Of a destination that is no longer configured: nothing can be done there."""
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What is decided, and what holds its posts back. *new*: there is a new broadcast. *due* is
+    when delivery should look at its posts; None if none has changed.
+    """
+
+    decision: Decision
+    held: set[str]
+    new: bool
+    due: datetime | None
+
+
 @dataclass(frozen=True)
 class Intake:
     """Judges what Owncast tells. *audience* gives the destinations of a channel by name, *manners*
     how each of all destinations keeps its posts true; *wake* is called after something was stored
-    that delivery should look at; *quiet* holds the rules that hold an announcement back.
+    that delivery should look at, with the time before which it need not; *quiet* holds the rules
+    that hold an announcement back.
     """
 
     outbox: Outbox
     rules: Rules
     audience: Callable[[str], Collection[str]]
     manners: Mapping[str, Manners]
-    wake: Callable[[], None]
+    wake: Callable[[datetime], None]
     quiet: Quiet = NEVER
     metrics: Metrics = field(default_factory=Metrics)
     tracing: Tracing = OFF
@@ -44,7 +57,7 @@ class Intake:
         taken = self.outbox.within(event.channel, lambda stored: self._store(stored, event, now))
         if taken is None:
             return Decision("a repeat: this event is known")
-        decision, held, new = taken
+        decision, held = taken.decision, taken.held
         self.metrics.event(event.kind.value, found=event.found)
         log.info(
             "event",
@@ -56,8 +69,9 @@ class Intake:
             quiet=", ".join(sorted(held)) or None,
         )
         if decision.broadcast:
-            self.wake()
-            self._trace(event, decision.broadcast, decision.because, begun, new=new)
+            if taken.due:
+                self.wake(taken.due)
+            self._trace(event, decision.broadcast, decision.because, begun, new=taken.new)
         return decision
 
     def _trace(self, event: Event, show: Broadcast, because: str, begun: int, *, new: bool) -> None:
@@ -70,14 +84,10 @@ class Intake:
             "intake", show.id, begun, parent=told_as(event), kind=event.kind.value, because=because
         )
 
-    def _store(
-        self, stored: Transaction, event: Event, now: datetime
-    ) -> tuple[Decision, set[str], bool] | None:
-        """What is decided, what holds its posts back, and whether there is a new broadcast; None if
-        *event* is known.
-        """
+    def _store(self, stored: Transaction, event: Event, now: datetime) -> Taken | None:
+        """None if *event* is known."""
         held: set[str] = set()
-        new = False
+        new, due = False, None
         if stored.knows(event):
             return None
         past = stored.past(event.channel)
@@ -97,10 +107,11 @@ class Intake:
                 changed = [quiet.hushed(post, judge(post.next_at)) for post in posts]
                 changed += filter(None, map(self._repetition, posts))
             stored.put_entries(changed, now)
+            due = _soonest(changed, now)
             if decision.mood is Moment.LIVE:
                 held = {entry.reason for entry in changed if entry.hush and entry.reason}
         stored.add(event, decision.because, broadcast.id if broadcast else None)
-        return decision, held, new
+        return Taken(decision, held, new, due)
 
     def _judge(
         self, broadcast: Broadcast, now: datetime, *, paused: bool
@@ -139,6 +150,12 @@ class Intake:
                 if end.key not in keys:
                     after.append(end)
         return after
+
+
+def _soonest(changed: Collection[Entry], now: datetime) -> datetime | None:
+    """At once, unless all that is changed waits for its time."""
+    times = [entry.next_at if entry.state is State.DUE else now for entry in changed]
+    return min(times, default=None)
 
 
 def told_as(event: Event) -> str:

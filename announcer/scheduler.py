@@ -47,6 +47,9 @@ class Clock:
         self._rounds: dict[str, Callable[[], datetime]] = {}
         self._working = threading.Lock()
         self._called = threading.Event()
+        self._planning = threading.Lock()
+        self._planned: datetime | None = None
+        """When the next look will be; None if that is not known, such as during one."""
         self._ticked = time.monotonic()
         self._adding = threading.Lock()
         self._stopped = False
@@ -65,6 +68,7 @@ class Clock:
         self._scheduler.start()
         self.restart()
         threading.Thread(target=self._guard, name="clock", daemon=True).start()
+        threading.Thread(target=self._attend, name="called", daemon=True).start()
 
     def restart(self) -> None:
         """Call everything now, and the outbox every few seconds from now on."""
@@ -84,14 +88,19 @@ class Clock:
         for name in self._rounds:
             self._at(datetime.now(UTC), f"round {name}", self._round, name)
 
-    def wake(self) -> None:
-        """There may be something to do now."""
-        self._called.set()
-        self._at(datetime.now(UTC), "now")
+    def wake(self, at: datetime | None = None) -> None:
+        """There may be something to do now, or not before *at*. Returns at once: it stands between
+        Owncast and its answer.
+        """
+        with self._planning:
+            if at and self._planned and self._planned <= at:
+                return
+            self._called.set()
 
     def stop(self) -> None:
         """No further look. Returns at once."""
         self._ended.set()
+        self._called.set()
         with self._adding:
             self._stopped = True
             self._scheduler.remove_all_jobs()  # it would stumble over one that is due just now
@@ -107,16 +116,33 @@ class Clock:
         self._called.set()
         while self._called.is_set() and self._working.acquire(blocking=False):
             try:
-                self._called.clear()
+                with self._planning:
+                    self._called.clear()
+                    self._planned = None  # this look may plan another time instead
                 again = self._work()
                 self._ticked = time.monotonic()
                 if again:
                     self._at(again, "due")
+                    self._planned = again
             except StorageError as problem:
                 log.error("storage", reason=cause_of(problem))
                 return
             finally:
                 self._working.release()
+
+    def _attend(self) -> None:
+        """Look whenever somebody called. Not by the scheduler, which takes a millisecond to pass a
+        call on: as long as all else between an event and the first byte to a network.
+        """
+        while not self._ended.is_set():
+            self._called.wait()
+            with self._working:
+                pass  # whoever looks just now may have seen to it
+            if self._called.is_set() and not self._ended.is_set():
+                try:
+                    self.tick()
+                except Exception as bug:  # the boundary of the thread: a bug must be seen
+                    log.exception("clock", reason=type(bug).__name__)
 
     def _guard(self) -> None:
         """By the one clock that nobody sets."""

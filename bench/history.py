@@ -1,15 +1,7 @@
-"""What a million old posts cost: every step of the hot path on a full database and an empty one.
-
-    .venv/bin/python bench/history.py [posts]
-
-Five destinations, two posts of each broadcast there, as many tries and two events of each
-broadcast; SQLite on this machine's disk with full sync. Prints figures and judges nothing.
-"""
+"""What a million old posts cost: every step of the hot path on full databases and an empty one."""
 
 import logging
 import sqlite3
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,14 +10,14 @@ from typing import Any
 
 import structlog
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from announcer import migrations, outbox, policy
 from announcer.events import Event, Kind
 from announcer.intake import Intake
 from announcer.network import Receipt
 from announcer.outbox import Outbox, Try
 from announcer.policy import Ending, Manners, Rules
+from bench.figures import Section, Table, median, number, quantile, ratios
+from bench.running import folder
 
 DESTINATIONS = ("bluesky", "discord", "mastodon", "owncast", "x")
 MOMENTS = ("live", "ended")
@@ -33,8 +25,9 @@ CONTENT = (
     '{"text": "Kestrel Workshop is live: Fitting a dovetail drawer\\nhttps://live.example.org", '
     '"language": "", "template": "live.1.txt", "mood": "live"}'
 )
-ROUNDS = 100
 DAY = timedelta(days=1)
+UNEQUAL = ("page: history of 50", "retention: one batch")
+"""There is less to show, and nothing to throw away, where there is no history."""
 
 
 def fill(file: Path, posts: int, newest: datetime) -> None:
@@ -102,77 +95,107 @@ class Bench:
         self.box = Outbox(engine)
         manners = dict.fromkeys(DESTINATIONS, Manners(Ending.EDIT, retitles=True, removes=True))
         rules = Rules(hold=timedelta(), resume=timedelta())
-        self.intake = Intake(self.box, rules, lambda _: DESTINATIONS, manners, lambda: None)
+        self.intake = Intake(self.box, rules, lambda _: DESTINATIONS, manners, lambda _: None)
         self.now = datetime.now(UTC)
+        self.took: dict[str, list[float]] = {}
+        self._round = 0
 
-    def run(self) -> dict[str, list[float]]:
-        """Milliseconds of every round, by what was done."""
-        took: dict[str, list[float]] = {}
+    def _timed(self, what: str, work: Callable[..., Any], *args: Any) -> Any:
+        begun = time.perf_counter()
+        result = work(*args)
+        self.took.setdefault(what, []).append((time.perf_counter() - begun) * 1000)
+        return result
 
-        def timed(what: str, work: Callable[..., Any], *args: Any) -> Any:
-            begun = time.perf_counter()
-            result = work(*args)
-            took.setdefault(what, []).append((time.perf_counter() - begun) * 1000)
-            return result
-
+    def round(self) -> None:
+        """One broadcast from its start to its end."""
         box, what = self.box, Try(self.now, 0.3, "publish", "delivered", "")
-        receipt = Receipt("7", "https://social.example/7")
-        for n in range(ROUNDS):
-            self.now += timedelta(seconds=61)
-            for kind in (Kind.STARTED, Kind.STOPPED):
-                event = Event(f"{kind}-new-{n}", "default", kind, self.now, self.now, self.now)
-                timed(f"webhook: {kind}", self.intake.take, event, self.now)
-                timed("next_due", box.next_due)
-                if kind is Kind.STARTED:
-                    claims = timed("claim of five", box.claim, "me", self.now, 100)
-                    assert len(claims) == len(DESTINATIONS)
-                    for claim in claims:
-                        timed("freeze", box.freeze, claim, CONTENT, self.now)
-                        told = policy.settled(claim.entry)
-                        timed("store", box.store, claim, told, self.now, what, receipt)
-                    timed("nothing to claim", box.claim, "me", self.now, 100)
-                    timed("nothing abandoned", box.abandoned, "me", self.now)
-                    timed("clock set right", box.set_right, self.now)
-                    timed("budget of a day", box.published_since, "x", self.now - DAY)
-                    timed("page: history of 50", box.history, 50)
-            for claim in box.claim("me", self.now + timedelta(minutes=6), 100):
-                box.store(claim, policy.changed(claim.entry), self.now, None, None)
-        for _ in range(20):
-            timed("retention: one batch", box.forget_broadcasts, self.now, timedelta(days=2), None)
-        timed("look for damage", outbox.inspect, str(box.engine.url))
-        timed("start: schema and leases", self._start)
-        return took
+        timed, receipt = self._timed, Receipt("7", "https://social.example/7")
+        self.now += timedelta(seconds=61)
+        self._round += 1
+        for kind in (Kind.STARTED, Kind.STOPPED):
+            event = Event(
+                f"{kind}-new-{self._round}", "default", kind, self.now, self.now, self.now
+            )
+            timed(f"webhook: {kind}", self.intake.take, event, self.now)
+            timed("next_due", box.next_due)
+            if kind is Kind.STARTED:
+                claims = timed("claim of five", box.claim, "me", self.now, 100)
+                assert len(claims) == len(DESTINATIONS)
+                for claim in claims:
+                    timed("freeze", box.freeze, claim, CONTENT, self.now)
+                    told = policy.settled(claim.entry)
+                    timed("store", box.store, claim, told, self.now, what, receipt)
+                timed("nothing to claim", box.claim, "me", self.now, 100)
+                timed("nothing abandoned", box.abandoned, "me", self.now)
+                timed("clock set right", box.set_right, self.now)
+                timed("budget of a day", box.published_since, "x", self.now - DAY)
+                timed("page: history of 50", box.history, 50)
+        for claim in box.claim("me", self.now + timedelta(minutes=6), 100):
+            box.store(claim, policy.changed(claim.entry), self.now, None, None)
+        if self._round % 5 == 0:
+            past = timedelta(days=2)
+            timed("retention: one batch", box.forget_broadcasts, self.now, past, None)
+        if self._round % 2 == 0:
+            timed("start: schema and leases", self._start)
 
     def _start(self) -> None:
         migrations.upgrade(self.box.engine)
         self.box.enlist()
 
 
-def quantile(values: list[float], part: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(len(values) * part))]
-
-
-def main() -> None:
+def measure(*, quick: bool) -> Section:
+    sizes = (0, 2_000, 20_000) if quick else (0, 10_000, 1_000_000)
+    rounds = 10 if quick else 100
+    section = Section(
+        "Old posts",
+        f"Every step of the hot path on three databases in turn, {rounds} broadcasts on each: "
+        "empty, and with so many old posts. Five destinations, two posts of each broadcast there, "
+        "as many tries; SQLite with full sync. *Ratio* is the median of the ratios to the empty "
+        "one, round by round: a disk that is slow for a while is slow for all three.",
+    )
+    before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    posts = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-    with tempfile.TemporaryDirectory(dir=".") as folder:
-        figures = []
-        for number in (0, posts):
-            file = Path(folder) / f"{number}.db"
-            Bench(file).box.engine.dispose()
-            if number:
-                begun = time.perf_counter()
-                fill(file, number, datetime.now(UTC))
-                print(
-                    f"filled in {time.perf_counter() - begun:.0f} s: {file.stat().st_size >> 20} MB"
-                )
-            figures.append(Bench(file).run())
-        empty, full = figures
-        print(f"{'ms':24} {'empty: p50':>12} {'p99':>8} {f'{posts:,}: p50':>18} {'p99':>8}")
-        for what, took in empty.items():
-            pairs = [quantile(run, part) for run in (took, full[what]) for part in (0.5, 0.99)]
-            print(f"{what:24} {pairs[0]:12.2f} {pairs[1]:8.2f} {pairs[2]:18.2f} {pairs[3]:8.2f}")
+    try:
+        with folder() as place:
+            benches = [_made(place, size, section) for size in sizes]
+            for one in benches * (rounds + 1):
+                one.round()
+    finally:
+        structlog.configure(**before)
+    head = ["milliseconds", "empty: p50", "p99"]
+    for size in sizes[1:]:
+        head += [f"{size:,}: p50", "p99", "ratio"]
+    rows, worst = [], ("", 0.0)
+    for what in benches[0].took:
+        took = [one.took[what][1:] or one.took[what] for one in benches]  # the first is for warmth
+        row = [what]
+        for number_of, mine in enumerate(took):
+            row += [f"{quantile(mine, share):.2f}" for share in (0.5, 0.99)]
+            if number_of:
+                ratio = median(ratios(mine, took[0]))
+                row.append(f"{ratio:.2f}")
+        if what not in UNEQUAL:
+            worst = max(worst, (what, ratio), key=lambda found: found[1])
+        rows.append(row)
+    section.tables.append(Table(head, rows))
+    section.notes.append(
+        f"No comparison, since an empty database gives less to do: {', '.join(UNEQUAL)}."
+    )
+    what = f"{sizes[-1]:,} old posts: the worst ratio ({worst[0]})"
+    section.below(what, 1.1, worst[1], "times")
+    return section
 
 
-if __name__ == "__main__":
-    main()
+def _made(place: Path, size: int, section: Section) -> Bench:
+    file = place / f"{size}.db"
+    Bench(file).box.engine.dispose()
+    if size:
+        fill(file, size, datetime.now(UTC))
+        look = time.perf_counter()
+        outbox.inspect(f"sqlite:///{file}")
+        took = time.perf_counter() - look
+        section.notes.append(
+            f"{size:,} posts take {number(file.stat().st_size / 1e6)} MB; to look for damage at "
+            f"the start, which reads the whole file, {number(took)} s."
+        )
+    return Bench(file)

@@ -1,54 +1,57 @@
-"""10,000 chat events in 10 s, each on a connection of its own, with a start inside. Prints figures.
+"""10,000 chat events in 10 s, with a start inside."""
 
-.venv/bin/python bench/storm.py
-"""
-
-import sys
-import tempfile
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from announcer import rehearsal
-from tests.running import Service
-from tests.storm import memory_of, storm, worker_of
-from tests.town import Town
+from bench import load
+from bench.figures import Section, Table, number
+from bench.machine import proportional_size
+from bench.networks import networks
+from bench.running import service
+from tests.storm import chatter
 
 NUMBER, RATE = 10_000, 1_000.0
+KINDS = ("mastodon", "bluesky", "discord")
 
 
-def measure_storm() -> None:
-    town = Town()
-    with tempfile.TemporaryDirectory() as folder:
-        rules = {"ANNOUNCER_HOLD": "0s", "ANNOUNCER_RESUME": "0s", "ANNOUNCER_LOG_LEVEL": "error"}
-        running = Service(Path(folder), {**town.settings("mastodon", "bluesky"), **rules})
-        try:
-            # What the first of everything leaves behind is no leak.
-            running.hear(rehearsal.webhook("start", "Before the storm", "Kestrel Workshop"))
-            running.until(lambda: len(town.visible) == 2, "the start was not announced")
-            running.hear(rehearsal.webhook("stop", "Before the storm", "Kestrel Workshop"))
-            storm(running, 500, 250)
-            before = memory_of(worker_of(running))
-            start = rehearsal.webhook("start", "Fitting a dovetail drawer", "Kestrel Workshop")
-            sent = time.time() + NUMBER / 2 / RATE
-            begun = time.perf_counter()
-            weather = storm(running, NUMBER, RATE, {NUMBER // 2: start})
-            took = time.perf_counter() - begun
-            running.until(lambda: len(town.visible) == 4, "the start inside was not announced")
-            after = memory_of(worker_of(running))
-            told = max(post.at for post in town.visible) - sent
-        finally:
-            running.kill()
-            town.close()
-    statuses = ", ".join(f"{n} times {status}" for status, n in sorted(weather.statuses.items()))
-    print(
-        f"storm of {NUMBER} chat events at {RATE:.0f}/s: {took:.1f} s, {statuses}, "
-        f"p50 {weather.within(0.5):.1f} ms, p99 {weather.within(0.99):.1f} ms, "
-        f"max {max(weather.took):.1f} ms; PSS of the worker {before:.1f} -> {after:.1f} MB; "
-        f"the start inside announced on 2 networks after {told:.2f} s"
+def measure(*, quick: bool) -> Section:
+    number_of = 1000 if quick else NUMBER
+    section = Section(
+        "A storm of chat",
+        f"{number_of:,} signed events of chat messages, {RATE:,.0f} a second, each on a connection "
+        "of its own; none is of interest, but in their midst a stream starts. Three networks.",
     )
+    with networks() as them, service(them.accounts(3, KINDS)) as (running, _):
+        stream = load.Stream()
+        # What the first of everything leaves behind is no leak.
+        load.tell(running.port, load.request(stream.start()))
+        them.until(len(KINDS))
+        load.tell(running.port, load.request(stream.stop()))
+        load.at_rate(running.port, [load.request(chatter(-n)) for n in range(200)], 200).well()
+        before = proportional_size(running.process.pid)
+        bodies = [chatter(n) for n in range(number_of)]
+        bodies[number_of // 2] = stream.start()
+        them.forget()
+        messages = [load.request(body) for body in bodies]
+        begun = time.perf_counter()
+        told = load.at_rate(running.port, messages, RATE)
+        last = max(asked.at for asked in them.until(3))
+        after = proportional_size(running.process.pid)
+    answers = ", ".join(f"{n:,} times {status}" for status, n in sorted(told.statuses.items()))
+    rows = [
+        ("answers", answers),
+        ("took", f"{told.lasted:.1f} s"),
+        *(
+            (name, f"{number(told.within(share) * 1000)} ms")
+            for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))
+        ),
+        ("the start inside: the last network is asked", f"{_since(last, begun, number_of)} ms"),
+        ("memory before and after (PSS)", f"{number(before)} and {number(after)} MB"),
+        ("whoever plays Owncast took of a core", f"{told.share:.0%}"),
+    ]
+    section.tables.append(Table(("storm", ""), rows))
+    return section
 
 
-if __name__ == "__main__":
-    measure_storm()
+def _since(last: float, begun: float, number_of: int) -> str:
+    """Milliseconds from when the start was due."""
+    return number((last - begun - number_of / 2 / RATE) * 1000)

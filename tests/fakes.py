@@ -228,7 +228,9 @@ class Stage:
             alerted=self.alerted,
         )
         manners = {name: manners_of(network) for name, network in self.networks.items()}
-        self.intake = Intake(self.box, self.rules, lambda _: self.audience(), manners, lambda: None)
+        self.intake = Intake(
+            self.box, self.rules, lambda _: self.audience(), manners, lambda _: None
+        )
         self.delivery.reopen_changed()
         self.boxes.append(self.box)
         self.deliveries.append(self.delivery)

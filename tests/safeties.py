@@ -67,7 +67,7 @@ SAFETIES = (
     ),
     Safety(
         "one in flight for each destination",
-        "announcer/migrations/versions/0001_first.py",
+        "announcer/outbox/schema.py",
         "        unique=True,\n",
         "",
         "the_database_itself_holds_two_in_flight_for_a_mistake",

@@ -48,7 +48,7 @@ FLOORS = (
     {"line"},
     {"connection", "meaning"},
     {"events", "network"},
-    {"settings", "metrics", "crashpoints"},
+    {"settings", "metrics", "crashpoints", "timelimit"},
     {"secretfile", "envfile"},
 )
 """From the top down. A module imports only from floors below its own."""
@@ -239,24 +239,45 @@ def of_extras() -> set[str]:
     }
 
 
-def test_libraries_of_networks_that_are_not_in_use_are_not_loaded() -> None:
+SERVED = """
+import json, sys
+from announcer import wiring
+settings = wiring.read(json.loads(sys.argv[1]))
+print(json.dumps(sorted(sys.modules)))
+wiring.open_outbox(settings).engine.dispose()
+from announcer.web import create_app
+create_app(wiring.assemble(settings))
+print(json.dumps(sorted(sys.modules)))
+"""
+"""What `serve` does up to its first request, but for gunicorn."""
+
+
+def test_what_is_not_in_use_is_not_loaded_to_serve(tmp_path: Path) -> None:
+    """Of the networks only those that a variable names, no step of the schema, no other database;
+    and before the settings are read nothing that only the service needs.
+    """
     assert {"paho", "coincurve", "psycopg"} <= of_extras()
-    program = (
-        "import json, sys\n"
-        "from announcer import wiring\n"
-        "settings = wiring.read({'OWNCAST_URL': 'https://live.example'})\n"
-        "assert not settings.destinations\n"
-        "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
-    )
+    variables = {
+        "OWNCAST_URL": "https://live.example",
+        "ANNOUNCER_DATABASE_URL": f"sqlite:///{tmp_path}/announcer.db",
+        "NTFY_TOPIC": "kestrel",
+    }
     ran = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", SERVED, json.dumps(variables)],
         capture_output=True,
         check=True,
         cwd=PACKAGE.parent,
+        text=True,
     )
-    loaded = set(json.loads(ran.stdout))
-    assert "announcer" in loaded
-    assert not loaded & (HEAVY | of_extras())
+    to_read, *_, to_serve = (
+        set(json.loads(line)) for line in ran.stdout.splitlines() if line[0] == "["
+    )
+    networks = {f"announcer.networks.{name}" for name in places()}
+    assert to_serve & networks == {"announcer.networks.ntfy", "announcer.networks.owncast"}
+    unused = HEAVY | of_extras()
+    assert not unused & {name.partition(".")[0] for name in to_read | to_serve}
+    assert "flask" not in to_read
+    assert "sqlalchemy.dialects.postgresql" not in to_serve
 
 
 @pytest.fixture
@@ -272,29 +293,43 @@ def test_the_code_needs_the_newest_schema_there_is() -> None:
     assert ScriptDirectory.from_config(config).get_heads() == [outbox.HEAD]
 
 
-def test_the_migrated_schema_is_the_one_that_the_outbox_describes(engine: sa.Engine) -> None:
-    migrations.upgrade(engine)
+def test_the_steps_make_what_the_outbox_describes(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        migrations.climb(connection)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, outbox.schema) == []
 
 
-def indexes(engine: sa.Engine) -> set[tuple[str, str]]:
-    """As SQLite keeps them, with the conditions that Alembic does not compare."""
+def definitions(engine: sa.Engine) -> set[tuple[object, ...]]:
+    """With the conditions of indexes, which Alembic does not compare."""
+    kept = {
+        "sqlite": ["SELECT name, sql FROM sqlite_master"],
+        "postgresql": [
+            "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
+            "SELECT table_name, column_name, data_type, character_maximum_length, is_nullable,"
+            " column_default FROM information_schema.columns WHERE table_schema = 'public'",
+            "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid)"
+            " FROM pg_constraint WHERE connamespace = 'public'::regnamespace",
+        ],
+    }
     with engine.connect() as connection:
-        rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type='index'")
-        return {(str(name), str(sql)) for name, sql in rows}
+        return {
+            tuple(row)
+            for query in kept[engine.dialect.name]
+            for row in connection.exec_driver_sql(query)
+        }
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_the_migrated_indexes_are_those_that_the_outbox_describes(
-    engine: sa.Engine, tmp_path: Path
-) -> None:
-    migrations.upgrade(engine)
-    described = outbox.connect(f"sqlite:///{tmp_path}/described.db")
-    outbox.schema.create_all(described)
-    try:
-        assert indexes(described) <= indexes(engine)
-        assert any("state = 'sending'" in sql for _, sql in indexes(engine))
-    finally:
-        described.dispose()
+def test_an_empty_database_gets_what_the_steps_come_to(engine: sa.Engine) -> None:
+    """It is made without them, and all later steps rely on that."""
+    with engine.connect() as connection:
+        migrations.climb(connection)
+        connection.commit()
+    climbed = definitions(engine)
+    with engine.begin() as connection:
+        outbox.schema.drop_all(connection)
+        connection.exec_driver_sql("DROP TABLE alembic_version")
+    assert migrations.upgrade(engine)
+    assert definitions(engine) == climbed
+    assert any("'sending'" in str(row) for row in climbed)  # an index of a part

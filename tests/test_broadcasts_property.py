@@ -250,7 +250,7 @@ class World:
         self.town, self.rules, self.eyes = Town(), rules, Eyes()
         self.outbox = Outbox(engine)
         self.networks = {network.name: network().at(self.town) for network in NETWORKS}
-        self.intake = Intake(self.outbox, rules, lambda _: list(self.networks), {}, lambda: None)
+        self.intake = Intake(self.outbox, rules, lambda _: list(self.networks), {}, lambda _: None)
         self.replicas = [self._replica(), self._replica()]
         self.excused: set[tuple[str, int]] = set()
         """Tries that were claimed when their stream stopped: as good as on their way."""

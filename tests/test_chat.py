@@ -155,7 +155,7 @@ def test_after_quiet_hours_it_waits_for_the_posts_as_well(act: Act) -> None:
         stage.rules,
         lambda _: list(stage.networks),
         stage.intake.manners,
-        lambda: None,
+        lambda _: None,
         Quiet.model_validate({"quiet_hours": "18:00-19:10"}),
     )
     stage.hear()

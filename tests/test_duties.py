@@ -70,7 +70,7 @@ def test_of_many_who_ask_at_once_one_gets_it(box: Outbox) -> None:
 
 def test_a_round_under_way_at_the_stop_takes_no_duty_again(box: Outbox) -> None:
     """It would keep the next process from watching for minutes."""
-    intake = Intake(box, Rules(), lambda _: [], {}, lambda: None)
+    intake = Intake(box, Rules(), lambda _: [], {}, lambda _: None)
     patrol = Patrol("default", Watch("http://owncast.test"), intake, "me")
     patrol.stop(0)
     box.give_back("me")

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NoReturn
 
 import pytest
@@ -30,7 +30,7 @@ class Desk:
     woken: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.intake = Intake(self.box, RULES, self._audience, {}, lambda: self.woken.append("!"))
+        self.intake = Intake(self.box, RULES, self._audience, {}, lambda _: self.woken.append("!"))
 
     def _audience(self, channel: str) -> list[str]:
         return ["mastodon.music"] if channel == "music" else ["mastodon", "discord"]
@@ -146,9 +146,19 @@ def test_what_breaks_in_the_middle_leaves_no_trace_and_may_come_again(
 
 def test_nobody_is_woken_before_it_is_on_disk(desk: Desk) -> None:
     seen: list[int] = []
-    intake = replace(desk.intake, wake=lambda: seen.append(len(desk.box.history(9))))
+    intake = replace(desk.intake, wake=lambda _: seen.append(len(desk.box.history(9))))
     intake.take(event(), NOW)
     assert seen == [1]
+
+
+def test_delivery_is_woken_for_when_posts_are_due_and_at_once_for_what_else_changed(
+    desk: Desk,
+) -> None:
+    times: list[datetime] = []
+    desk.intake = replace(desk.intake, wake=times.append)
+    desk.take(event())
+    desk.take(stop(seconds=10))  # withdraws them
+    assert times == [NOW + timedelta(seconds=30), NOW + timedelta(seconds=10)]
 
 
 def test_an_event_that_changes_nothing_is_stored_and_wakes_nobody(desk: Desk) -> None:

@@ -61,7 +61,7 @@ def together(*works: Work) -> list[object]:
 
 
 def intake(box: Outbox) -> Intake:
-    return Intake(box, RULES, lambda _: ["mastodon", "discord"], {}, lambda: None)
+    return Intake(box, RULES, lambda _: ["mastodon", "discord"], {}, lambda _: None)
 
 
 def breaks_off(box: Outbox, monkeypatch: pytest.MonkeyPatch, *, committed: bool) -> None:

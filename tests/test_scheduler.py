@@ -158,6 +158,46 @@ def test_it_is_not_ticking_while_every_look_fails(
     wait_until(clock.ticking)
 
 
+def test_who_calls_for_later_than_the_next_look_causes_none(winds: Winds) -> None:
+    looks = Looks(soon(NEVER), soon(NEVER))
+    clock = winds(looks)
+    wait_until(lambda: clock._planned)
+    for _ in range(50):
+        clock.wake(soon(2 * NEVER))
+        assert not clock._called.is_set()
+    clock.wake(soon(NEVER / 2))
+    wait_until(lambda: len(looks.times) == 2)
+
+
+def test_who_calls_for_later_during_a_look_is_heard(winds: Winds) -> None:
+    """What was stored meanwhile may be due before what that look found."""
+    looking, go_on = threading.Event(), threading.Event()
+    looks: list[int] = []
+
+    def work() -> datetime:
+        looks.append(1)
+        if len(looks) == 2:
+            looking.set()
+            assert go_on.wait(10)
+        return soon(NEVER * len(looks))
+
+    clock = winds(work)
+    wait_until(lambda: clock._planned)
+    clock.wake()
+    assert looking.wait(10)
+    clock.wake(soon(1.5 * NEVER))  # later than the look before planned, and sooner than this one
+    go_on.set()
+    wait_until(lambda: len(looks) > 2)
+
+
+def test_a_bug_in_a_look_that_was_called_for_is_not_the_last_look(winds: Winds) -> None:
+    looks = Looks(ZeroDivisionError(), ZeroDivisionError())
+    clock = winds(looks)
+    for number in (1, 2, 3):
+        wait_until(lambda: len(looks.times) >= number)  # noqa: B023  # called at once
+        clock.wake()
+
+
 def test_no_call_is_lost_whenever_it_comes(winds: Winds, hectic: None) -> None:
     """Each comes as early as possible after the look before, when that is just ending."""
     stored = looked = 0

@@ -340,7 +340,7 @@ class World:
             self.networks[name] = made.at(self)
         self.manners = {name: manners_of(network) for name, network in self.networks.items()}
         self.intake = Intake(
-            self.outbox, rules, lambda _: list(self.networks), self.manners, lambda: None
+            self.outbox, rules, lambda _: list(self.networks), self.manners, lambda _: None
         )
         self.replicas = [self._replica(), self._replica()]
         self.excused: set[tuple[str, int]] = set()

@@ -1,6 +1,6 @@
 """Posts that come with what became of another one, in the same transaction: its badge, an alert."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 
 import sqlalchemy as sa
@@ -30,8 +30,10 @@ def put_badge(connection: sa.Connection, badge: Entry, *, over: bool, now: float
     connection.execute(statement, values_of(badge) | {"changed": now, "lease_until": 0})
 
 
-def put_alerts(connection: sa.Connection, alerts: Iterable[tuple[Entry, str]], now: float) -> None:
+def put_alerts(connection: sa.Connection, alerts: Sequence[tuple[Entry, str]], now: float) -> None:
     """Those that are not there yet, each with its words."""
+    if not alerts:
+        return  # nearly always, and to build the statement takes longer than to store a post
     statement = insert(posts, connection.dialect.name)
     statement = statement.on_conflict_do_nothing(index_elements=["key"])
     for alert, words in alerts:

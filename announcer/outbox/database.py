@@ -9,16 +9,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from announcer import crashpoints
 from announcer.outbox import postgres
 from announcer.outbox.schema import duties, memory, posts
 from announcer.policy import State
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 PRAGMAS = (
     "journal_mode=WAL",
@@ -112,9 +115,9 @@ def _needed(file: Path, why: str) -> str:
     )
 
 
-def insert(table: sa.Table, dialect: str) -> sqlite.Insert | postgresql.Insert:
+def insert(table: sa.Table, dialect: str) -> "sqlite.Insert | postgresql.Insert":
     """One that knows what to do about a row that is there already."""
-    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+    return postgres.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
 
 def alone(connection: sa.Connection) -> None:

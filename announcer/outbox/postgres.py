@@ -5,9 +5,14 @@ name, and a bell that rings at every replica.
 import hashlib
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+
+from announcer.outbox.schema import schema
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 SESSION = {
     "synchronous_commit": "on",  # what we acknowledge is on disk, whatever the server's default
@@ -40,6 +45,10 @@ def engine(address: sa.URL) -> sa.Engine:
     ours = " ".join(f"-c {name}={value}" for name, value in SESSION.items())
     theirs = address.query.get("options", "")
     options = f"{ours} {theirs if isinstance(theirs, str) else ' '.join(theirs)}".strip()
+    for table in schema.tables.values():
+        for index in table.indexes:
+            # Not where it is written: to name PostgreSQL there loads all of its drivers' modules.
+            index.dialect_options["postgresql"]["where"] = index.dialect_options["sqlite"]["where"]
     reach: dict[str, Any] = {k: v for k, v in REACH.items() if k not in address.query}
     return sa.create_engine(
         address,
@@ -48,6 +57,12 @@ def engine(address: sa.URL) -> sa.Engine:
         connect_args={**reach, "options": options},
         **POOL,
     )
+
+
+def insert(table: sa.Table) -> "postgresql.Insert":
+    from sqlalchemy.dialects import postgresql  # 2 MB, for those who use it
+
+    return postgresql.insert(table)
 
 
 def passes(problem: sa.exc.DBAPIError) -> bool:
