@@ -50,7 +50,7 @@ def _add(limit: _Limit, seconds: float) -> None:
     with _changed:
         heappush(_limits, (time.monotonic() + seconds, next(_numbers), limit))
         if _thread is None or not _thread.is_alive():
-            _thread = threading.Thread(target=_run, name="limits", daemon=True)
+            _thread = threading.Thread(target=_run, name="time limits", daemon=True)
             _thread.start()
         elif _limits[0][2] is limit:
             _changed.notify()

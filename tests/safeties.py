@@ -187,8 +187,8 @@ SAFETIES = (
     Safety(
         "the total time of a request",
         "announcer/connection.py",
-        "    timer.start()\n",
-        "    timer.cancel()\n",
+        "timelimit.after(seconds, cut)",
+        "timelimit.after(seconds * 1000, cut)",
         "every_fault_has_its_meaning_within_the_total_limit",
     ),
     Safety(

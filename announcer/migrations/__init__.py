@@ -48,8 +48,8 @@ def upgrade(engine: sa.Engine) -> bool:
     return found is None
 
 
-def climb(connection: sa.Connection) -> None:
-    """Take every step that is left to HEAD. Alembic is loaded for that only: it is a third of the
+def climb(connection: sa.Connection, to: str = HEAD) -> None:
+    """Take every step that is left. Alembic is loaded for that only: it is a third of the
     time to start, and as much memory as a network.
     """
     from alembic import command
@@ -58,7 +58,7 @@ def climb(connection: sa.Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.attributes["connection"] = connection
-    command.upgrade(config, HEAD)
+    command.upgrade(config, to)
 
 
 def _found(connection: sa.Connection) -> str | None:

@@ -27,7 +27,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from announcer import badges, chat, crashpoints, networks, wiring
 from announcer.logs import Redactor, configure
-from announcer.networks import mastodon
+from announcer.networks import mastodon, x
 from announcer.policy import broadcasts, tries
 from announcer.web import create_app
 from tests.running import SECRET, Service
@@ -203,7 +203,7 @@ def _import_everything() -> None:
     for name in ("cryptography.fernet", "mastodon", "PIL.Image", "psycopg", "tweepy"):
         with suppress(ImportError):
             importlib.import_module(name)
-    importlib.import_module("twitter_text").parse_tweet("warm")
+    x._parser()("warm")
 
 
 def _live(order: dict[str, Any]) -> None:
