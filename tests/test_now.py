@@ -474,6 +474,16 @@ def test_a_stream_ends_in_time_however_long_a_look_takes(
     with home.client.application.test_request_context("/now/events"):
         list(stream.stream(look, "", pause=0.0).response)
     assert passed == 6.0, "a third look would end after nine"
+    passed, looks = 0.0, 0
+
+    def slower() -> dict[str, str]:
+        nonlocal passed, looks
+        passed, looks = passed + 5.0, looks + 1
+        return {}
+
+    with home.client.application.test_request_context("/now/events"):
+        list(stream.stream(slower, "", pause=0.0).response)
+    assert looks == 1, "a second would end after ten"
 
 
 def test_a_stream_ends_when_the_service_stops(home: House, monkeypatch: pytest.MonkeyPatch) -> None:

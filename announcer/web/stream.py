@@ -36,13 +36,14 @@ def stream(look: Callable[[], Mapping[str, str]], page: str, pause: float = PAUS
     path of the page that shows it: addresses are relative. Raises StorageError at its beginning.
     """
     g.path = page
-    end = time.monotonic() + LASTS
+    begun = time.monotonic()
     told = _Told(request.headers.get("Last-Event-ID", ""))
     now = told.event(look())
+    took = time.monotonic() - begun
     leave = _enter()
     if leave:
         first = f"retry: {AGAIN}\n\n{now}"
-        events = stream_with_context(_events(first, look, told, pause, end, leave))
+        events = stream_with_context(_events(first, look, told, pause, begun + LASTS, took, leave))
         answer = Response(events, mimetype="text/event-stream")
         answer.call_on_close(leave)  # if nobody ever asks for the first event
     else:
@@ -86,9 +87,10 @@ def _events(
     told: _Told,
     pause: float,
     end: float,
+    took: float,
     leave: Callable[[], None],
 ) -> Iterator[str]:
-    took = 0.0  # by the last look: many accounts on a small machine take seconds
+    """*took*: seconds of the look before; with many accounts on a small machine it is some."""
     try:
         yield first
         while (begun := time.monotonic()) + pause + took < end and not leaving.wait(pause):
