@@ -155,6 +155,7 @@ def test_a19_a_crash_while_it_is_unpinned_leaves_no_pin(evening: Evening) -> Non
     evening.serves("mastodon", MASTODON_PIN="on")
     evening.tell("start")
     evening.comes_to(lambda town: town.ledger.marks, "it was never pinned")
+    evening.settles()  # that it is pinned is stored, too
     evening.dies_at("POST /api/v1/statuses/*/unpin: sent", "stop")
     evening.begin()
     assert evening.settles() == {"live": "settled", "badge": "settled"}
