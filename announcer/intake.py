@@ -88,15 +88,16 @@ class Intake:
         """None if *event* is known."""
         held: set[str] = set()
         new, due = False, None
-        if stored.knows(event):
+        recalled = stored.recall(event)
+        if recalled.known:
             return None
-        past = stored.past(event.channel)
+        past = recalled.past
         decision = policy.decide(event, past, self.rules, now)
         broadcast = decision.broadcast
         if broadcast:
             stored.put_broadcast(broadcast)
             known = stored.entries(broadcast.id)
-            judge = self._judge(broadcast, now, paused=stored.paused())
+            judge = self._judge(broadcast, now, paused=recalled.paused)
             followed = self._follow(known, decision, broadcast, judge)
             changed = [entry for entry in followed if entry not in known]
             # One that was not news when it began is none after a reconnect either.
@@ -106,8 +107,8 @@ class Intake:
                 posts = [policy.entry_for(decision, broadcast, name) for name in told]
                 changed = [quiet.hushed(post, judge(post.next_at)) for post in posts]
                 changed += filter(None, map(self._repetition, posts))
-            stored.put_entries(changed, now)
             due = _soonest(changed, now)
+            stored.put_entries(changed, now, due)
             if decision.mood is Moment.LIVE:
                 held = {entry.reason for entry in changed if entry.hush and entry.reason}
         stored.add(event, decision.because, broadcast.id if broadcast else None)

@@ -12,7 +12,7 @@ import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from announcer.outbox import StorageError, cause_of
+from announcer.outbox import Heard, StorageError, cause_of
 
 log = structlog.get_logger("announcer.scheduler")
 
@@ -180,14 +180,17 @@ class Clock:
 
 
 class Listener:
-    """Calls *heard* when another replica stored something that is due, from a thread of its own.
+    """Calls *heard* when another replica stored something that is due, or will be at the time that
+    it is called with, from a thread of its own.
 
     *listen* is the outbox's; None where there is nobody to hear. It is a convenience: who hears
     nothing finds everything a little later.
     """
 
     def __init__(
-        self, listen: Callable[[float], Iterator[float] | None], heard: Callable[[], None]
+        self,
+        listen: Callable[[float], Iterator[Heard] | None],
+        heard: Callable[[datetime | None], None],
     ) -> None:
         self._listen, self._heard = listen, heard
         self._stopped = threading.Event()
@@ -207,11 +210,12 @@ class Listener:
                 heard = self._listen(SAFETY_NET)
                 if heard is None:
                     return
-                for ahead in heard:
+                for one in heard:
                     if self._stopped.is_set():
                         return
-                    self._answered(ahead)
-                    self._heard()  # at the start, too: much may have been stored meanwhile
+                    self._answered(one.ahead)
+                    # At the start, too: much may have been stored meanwhile.
+                    self._heard(datetime.fromtimestamp(one.at, UTC) if one.at else None)
             except StorageError as problem:
                 if not self._failed:
                     log.error("listener", outcome="deaf", reason=cause_of(problem))

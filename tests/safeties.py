@@ -110,8 +110,8 @@ SAFETIES = (
     Safety(
         "the fold of events",
         "announcer/intake.py",
-        "if stored.knows(event):",
-        "if stored is None:",
+        "if recalled.known:",
+        "if recalled is None:",
         "a_repeat_changes_nothing_and_wakes_nobody",
     ),
     Safety(

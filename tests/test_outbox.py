@@ -461,7 +461,7 @@ def test_a_transaction_that_breaks_leaves_nothing(box: Outbox) -> None:
         break_off()
     assert box.history(1) == []
     with box.transaction("default") as transaction:
-        assert not transaction.knows(event())
+        assert not transaction.recall(event()).known
 
 
 @on_sqlite
@@ -473,7 +473,7 @@ def test_b03_two_writers_wait_for_each_other(box: Outbox, file: Path) -> None:
     def write() -> None:
         began.wait()
         with other.transaction("default") as transaction:
-            order.append(transaction.past("default").broadcast)
+            order.append(transaction.recall(event()).past.broadcast)
 
     thread = threading.Thread(target=write)
     thread.start()

@@ -5,7 +5,7 @@ worst moment, a bell. And what two replicas do to each other there.
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -262,7 +262,7 @@ def test_c06_a_replica_frozen_in_a_transaction_lets_go_of_its_locks(
 
 def test_what_one_replica_stores_wakes_the_other_at_once(box: Outbox, other: Outbox) -> None:
     rang = list[int]()
-    listener = Listener(other.listen, lambda: rang.append(1))
+    listener = Listener(other.listen, lambda _: rang.append(1))
     listener.start()
     wait_until(lambda: rang)  # once at the start
     for change in (
@@ -275,9 +275,21 @@ def test_what_one_replica_stores_wakes_the_other_at_once(box: Outbox, other: Out
     listener.stop()
 
 
+def test_what_waits_for_its_time_wakes_nobody_before_it(box: Outbox, other: Outbox) -> None:
+    heard = list[datetime | None]()
+    listener = Listener(other.listen, heard.append)
+    listener.start()
+    wait_until(lambda: heard == [None])
+    held = Rules(hold=timedelta(seconds=30))
+    Intake(box, held, lambda _: ["mastodon"], {}, lambda _: None).take(event(), NOW)
+    wait_until(lambda: len(heard) > 1, 2.0)
+    assert heard[1] == NOW + held.hold
+    listener.stop()
+
+
 def test_a_listener_whose_connection_is_cut_listens_again(box: Outbox, other: Outbox) -> None:
     rang = list[int]()
-    listener = Listener(other.listen, lambda: rang.append(1))
+    listener = Listener(other.listen, lambda _: rang.append(1))
     listener.start()
     wait_until(lambda: rang)
     before = len(rang)

@@ -103,8 +103,8 @@ def test_events_and_pictures_go_sooner_but_for_the_last_stop(box: Outbox) -> Non
     assert not box.forget_events(NOW)
     box.forget_pictures(NOW)
     with box.transaction("default") as stored_:
-        assert [stored_.knows(one) for one in told] == [False, True, True]
-        assert stored_.past("default").stop_at == OLD + HOUR
+        assert [stored_.recall(one).known for one in told] == [False, True, True]
+        assert stored_.recall(told[0]).past.stop_at == OLD + HOUR
 
 
 def test_one_replica_tidies_and_a_database_that_is_away_is_met_again(

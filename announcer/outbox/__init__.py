@@ -2,10 +2,10 @@
 
 SQLite or PostgreSQL, through SQLAlchemy Core. `schema` has the tables, `database` the connections,
 `postgres` what only PostgreSQL has, `files` a SQLite file as a file, `records` what a row means;
-`arrivals` is intake's side, `queue` and `claims` delivery's, `accounts` what is kept of a
-destination, `subscribers` who asked there to be told, `duties` what one replica does for all,
-`desk` the operator's hand, `archive` what is shown, `gauges` what is open, `upkeep` what is
-forgotten, `trouble` why it could not be done.
+`arrivals` is intake's side and `together` what makes its commits few, `queue` and `claims` are
+delivery's, `accounts` is what is kept of a destination, `subscribers` who asked there to be told,
+`duties` what one replica does for all, `desk` the operator's hand, `archive` what is shown,
+`gauges` what is open, `upkeep` what is forgotten, `trouble` why it could not be done.
 """
 
 from announcer.outbox.accounts import Accounts, DestinationMemory
@@ -17,6 +17,7 @@ from announcer.outbox.desk import Desk
 from announcer.outbox.duties import Duties
 from announcer.outbox.files import Files, backup, file_of, inspect
 from announcer.outbox.gauges import Gauges, UnderWay
+from announcer.outbox.postgres import Heard
 from announcer.outbox.records import Claim, Consequences, Shown, Sought, Try
 from announcer.outbox.schema import HEAD, schema
 from announcer.outbox.subscribers import DestinationSubscribers
@@ -32,6 +33,7 @@ __all__ = [
     "Consequences",
     "DestinationMemory",
     "DestinationSubscribers",
+    "Heard",
     "Mark",
     "Outbox",
     "Shown",

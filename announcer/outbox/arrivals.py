@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -9,17 +10,15 @@ import sqlalchemy as sa
 
 from announcer.events import Event, Kind
 from announcer.outbox import postgres
-from announcer.outbox.database import Database, T
+from announcer.outbox.database import Database, StorageError, T
 from announcer.outbox.desk import SWITCH
 from announcer.outbox.records import broadcast_of, entry_of, epoch, upsert, values_of, when
 from announcer.outbox.schema import PAUSE, broadcasts, events, posts
+from announcer.outbox.together import NotBegun, Together, Work
 from announcer.policy import REORDERED, Broadcast, Entry, Past
 
 # Built once: to build a statement takes SQLAlchemy longer than SQLite takes to run it, and these
 # stand between Owncast and its answer.
-_KNOWN = sa.select(events.c.id).where(
-    events.c.channel == sa.bindparam("channel"), events.c.id == sa.bindparam("id")
-)
 _NEWEST = (
     sa.select(broadcasts)
     .where(broadcasts.c.channel == sa.bindparam("channel"))
@@ -38,7 +37,16 @@ _LAST_STOP = (
     )
     .order_by(events.c.stamp.desc().nulls_last(), events.c.at.desc())
     .limit(1)
+    .subquery()
 )
+_ONE = sa.select(sa.literal(1)).subquery()
+_RECALL = sa.select(
+    sa.exists()
+    .where(events.c.channel == sa.bindparam("channel"), events.c.id == sa.bindparam("id"))
+    .label("known"),
+    SWITCH.exists().label("paused"),
+    _LAST_STOP,
+).select_from(_ONE.outerjoin(_LAST_STOP, sa.true()))
 _ENTRIES = (
     sa.select(posts)
     .where(posts.c.broadcast == sa.bindparam("id"))
@@ -48,18 +56,27 @@ _ENTRIES = (
 _ADD = sa.insert(events)
 
 
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """Before an event: whether that one is *known* already, whether the operator has *paused* all
+    announcements, and the *past* of its channel.
+    """
+
+    known: bool
+    paused: bool
+    past: Past
+
+
 class Transaction:
     """What intake does in one transaction."""
 
-    def __init__(self, connection: sa.Connection, ring: Callable[[sa.Connection], None]) -> None:
+    def __init__(
+        self, connection: sa.Connection, ring: Callable[[sa.Connection, float | None], None]
+    ) -> None:
         self._connection, self._ring = connection, ring
 
-    def knows(self, event: Event) -> bool:
-        same = {"channel": event.channel, "id": event.id}
-        return self._connection.execute(_KNOWN, same).first() is not None
-
-    def past(self, channel: str) -> Past:
-        return _past(self._connection, channel, _NEWEST_LOCKED)
+    def recall(self, event: Event) -> Recalled:
+        return _recall(self._connection, event.channel, event.id, _NEWEST_LOCKED)
 
     def add(self, event: Event, because: str, broadcast: str | None) -> None:
         values = {
@@ -79,24 +96,27 @@ class Transaction:
         statement = upsert(broadcasts, "id", Broadcast, self._connection.dialect.name)
         self._connection.execute(statement, values_of(broadcast))
 
-    def paused(self) -> bool:
-        return self._connection.scalar(SWITCH, {"name": PAUSE}) is not None
-
     def entries(self, broadcast: str) -> list[Entry]:
         rows = self._connection.execute(_ENTRIES, {"id": broadcast}).mappings()
         return [entry_of(row) for row in rows]
 
-    def put_entries(self, entries: Sequence[Entry], now: datetime) -> None:
-        """New posts, or what changed of known ones."""
+    def put_entries(
+        self, entries: Sequence[Entry], now: datetime, due: datetime | None = None
+    ) -> None:
+        """New posts, or what changed of known ones. Nothing of it is to be done before *due*."""
         if entries:
             statement = upsert(posts, "key", Entry, self._connection.dialect.name)
             more = {"changed": now.timestamp(), "lease_until": 0}
             self._connection.execute(statement, [values_of(entry) | more for entry in entries])
-            self._ring(self._connection)
+            self._ring(self._connection, epoch(due))
 
 
 class Arrivals(Database):
     """What intake and watch store."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        super().__init__(engine)
+        self._together: dict[str, Together[Transaction]] = {}
 
     @contextmanager
     def transaction(self, channel: str) -> Iterator[Transaction]:
@@ -109,18 +129,36 @@ class Arrivals(Database):
             yield Transaction(connection, self.ring)
 
     def within(self, channel: str, work: Callable[[Transaction], T]) -> T:
-        """What *work* gives in such a transaction, which may be made again, as `write` says."""
+        """What *work* gives in such a transaction, which others may share and which may be made
+        again, as `write` says.
+        """
+        # SQLite has one writer for all of them.
+        crowd = "" if self.engine.dialect.name == "sqlite" else channel
+        if crowd not in self._together:
+            self._together.setdefault(crowd, Together(lambda works: self._store(channel, works)))
+        return self._together[crowd].do(work)
 
-        def once() -> T:
+    def _store(self, channel: str, works: Sequence[Work[Transaction]]) -> Sequence[object]:
+        begun = False
+
+        def once() -> Sequence[object]:
+            nonlocal begun
+            begun = False
             with self.transaction(channel) as stored:
-                return work(stored)
+                begun = True
+                return [work(stored) for work in works]
 
-        return self.again(once)
+        try:
+            return self.again(once)
+        except StorageError as problem:
+            if begun:
+                raise
+            raise NotBegun from problem
 
     def past(self, channel: str) -> Past:
         """What is known of a channel, for who only looks: to decide, ask within a transaction."""
         with self.reading() as connection:
-            return _past(connection, channel, _NEWEST)
+            return _recall(connection, channel, "", _NEWEST).past
 
     def sighted(self, broadcast: str, now: datetime, viewers: int | None) -> None:
         """It was live *now*, seen by so many. Changes nothing of one that has stopped."""
@@ -139,11 +177,14 @@ class Arrivals(Database):
         self.write("sighting", lambda connection: connection.execute(statement))
 
 
-def _past(connection: sa.Connection, channel: str, newest: sa.Select[Any]) -> Past:
+def _recall(
+    connection: sa.Connection, channel: str, event: str, newest: sa.Select[Any]
+) -> Recalled:
     row = connection.execute(newest, {"channel": channel}).mappings().one_or_none()
-    stop = connection.execute(_LAST_STOP, {"channel": channel}).one_or_none()
-    return Past(
-        broadcast_of(row) if row else None,
-        when(stop.stamp) if stop else None,
-        when(stop.at) if stop else None,
+    sought = {"channel": channel, "id": event, "name": PAUSE}
+    known, paused, stamp, at = connection.execute(_RECALL, sought).one()
+    return Recalled(
+        bool(known),
+        bool(paused),
+        Past(broadcast_of(row) if row else None, when(stamp), when(at)),
     )

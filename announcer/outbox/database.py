@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from announcer import crashpoints
 from announcer.outbox import postgres
+from announcer.outbox.postgres import Heard
 from announcer.outbox.schema import duties, memory, posts
 from announcer.policy import State
 
@@ -184,14 +185,14 @@ class Database:
             time.sleep(wait * random.random())  # noqa: S311  # jitter, no secret
         return once()
 
-    def ring(self, connection: sa.Connection) -> None:
-        """There is something due, or will be: every replica learns when this is committed. On
-        SQLite there is one process, which knows.
+    def ring(self, connection: sa.Connection, at: float | None = None) -> None:
+        """There is something due, or will be *at* a time in epoch seconds: every replica learns
+        when this is committed. On SQLite there is one process, which knows.
         """
         if connection.dialect.name == "postgresql":
-            postgres.ring(connection)
+            postgres.ring(connection, at)
 
-    def listen(self, patience: float) -> Iterator[float] | None:
+    def listen(self, patience: float) -> Iterator[Heard] | None:
         """See `postgres.listen`; None where nobody else rings."""
         return postgres.listen(self.engine, patience) if self._turn is None else None
 

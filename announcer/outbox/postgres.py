@@ -5,6 +5,7 @@ name, and a bell that rings at every replica.
 import hashlib
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -38,6 +39,7 @@ because we stood still in it; and a unique key that another replica wrote just n
 flight for each destination, one row for each event.
 """
 BELL = "announcer"
+_CLOCK = "SELECT extract(epoch FROM clock_timestamp())"
 
 
 def engine(address: sa.URL) -> sa.Engine:
@@ -86,15 +88,27 @@ def wait_for_schema(connection: sa.Connection) -> None:
     lock(connection, "schema")
 
 
-def ring(connection: sa.Connection) -> None:
-    """Once this transaction is committed, every replica looks what is due."""
-    connection.execute(sa.select(sa.func.pg_notify(BELL, "")))
+def ring(connection: sa.Connection, at: float | None) -> None:
+    """Once this transaction is committed, every replica looks what is due: now, or *at* a time in
+    epoch seconds.
+    """
+    said = "" if at is None else f"{at:.3f}"
+    connection.execute(sa.select(sa.func.pg_notify(BELL, said)))
 
 
-def listen(engine: sa.Engine, patience: float) -> Iterator[float]:
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """*ahead* are the seconds that our clock is before the database's. *at* is when there is
+    something to look for, in epoch seconds; 0 if now.
+    """
+
+    ahead: float
+    at: float = 0.0
+
+
+def listen(engine: sa.Engine, patience: float) -> Iterator[Heard]:
     """On a connection of its own: yields when the bell rang, and after *patience* seconds in any
-    case. What it yields are the seconds that our clock is ahead of the database's. Raises
-    StorageError as soon as the connection does not hold.
+    case. Raises StorageError as soon as the connection does not hold.
     """
     failed = engine.dialect.loaded_dbapi.Error
     driver: Any = None
@@ -105,12 +119,16 @@ def listen(engine: sa.Engine, patience: float) -> Iterator[float]:
         driver.rollback()
         driver.autocommit = True
         driver.execute(f"LISTEN {BELL}")
+        looked, ahead, rang = float("-inf"), 0.0, [""]
         while True:
-            asked = time.time()
-            (there,) = driver.execute("SELECT extract(epoch FROM clock_timestamp())").fetchone()
-            yield (asked + time.time()) / 2 - float(there)
-            for _ in driver.notifies(timeout=patience, stop_after=1):
-                pass  # however often it rang, one look is enough
+            if time.monotonic() - looked >= patience:
+                asked = time.time()
+                (there,) = driver.execute(_CLOCK).fetchone()
+                ahead = (asked + time.time()) / 2 - float(there)
+                looked = time.monotonic()
+            # However often it rang, one look is enough.
+            yield Heard(ahead, min(float(said or 0) for said in rang))
+            rang = [one.payload for one in driver.notifies(timeout=patience, stop_after=1)] or [""]
     except failed as problem:  # the driver's own: SQLAlchemy is not asked here
         raise sa.exc.OperationalError(f"LISTEN {BELL}", None, problem) from problem
     finally:

@@ -98,8 +98,14 @@ def sure(epoch: float) -> datetime:
     return datetime.fromtimestamp(epoch, UTC)
 
 
+NAMES: dict[type, tuple[str, ...]] = {
+    record: tuple(field.name for field in fields(record)) for record in (Breaker, Broadcast, Entry)
+}
+"""Of fields, which are columns."""
+
+
 def values_of(record: Breaker | Broadcast | Entry) -> dict[str, Any]:
-    values = {field.name: getattr(record, field.name) for field in fields(record)}
+    values = {name: getattr(record, name) for name in NAMES[type(record)]}
     return {
         name: value.timestamp() if isinstance(value, datetime) else value
         for name, value in values.items()
@@ -111,14 +117,14 @@ def breaker_of(row: sa.RowMapping) -> Breaker:
 
 
 def broadcast_of(row: sa.RowMapping) -> Broadcast:
-    values = {field.name: row[field.name] for field in fields(Broadcast)}
+    values = {name: row[name] for name in NAMES[Broadcast]}
     for name in ("began", "since", "seen", "stopped", "stamp", "connected", "title_stamp"):
         values[name] = when(values[name])
     return Broadcast(**values)
 
 
 def entry_of(row: sa.RowMapping) -> Entry:
-    values = {field.name: row[field.name] for field in fields(Entry)}
+    values = {name: row[name] for name in NAMES[Entry]}
     for name in (
         "next_at",
         "until",
@@ -154,6 +160,6 @@ def shown_of(row: sa.RowMapping, made: list[Try]) -> Shown:
 def upsert(table: sa.Table, key: str, record: type, dialect: str) -> sa.Insert:
     """Insert a *record*, or change all of it but its *key*."""
     statement = insert(table, dialect)
-    names = {field.name for field in fields(record)} | ({"changed"} & set(table.c.keys()))
+    names = set(NAMES[record]) | ({"changed"} & set(table.c.keys()))
     changed = {name: statement.excluded[name] for name in names - {key}}
     return statement.on_conflict_do_update(index_elements=[key], set_=changed)
