@@ -42,8 +42,8 @@ SHARE = 24
 for the others. With fewer destinations than this there is a thread for each.
 """
 AT_ONCE = 8
-"""Posts claimed together. What is claimed is begun at once: what a replica can not send yet is left
-to the others.
+"""Posts claimed together where other replicas may want some, too. What is claimed is begun at once:
+what one can not send yet is left to the others.
 """
 
 
@@ -104,33 +104,46 @@ class Delivery:
         if moved:
             reason = "the clock was set: what is under way is due as if it had come now"
             log.warning("clock", posts=moved, reason=reason)
-        for claim in self._outbox.abandoned(self.owner, attempt.now()):
+        room = self._begin()
+        # After what nobody has tried yet, which waits for its first byte.
+        if self._bury():
+            room = self._begin()
+        # Whatever waits for a thread: the next one that is free wakes us.
+        idle = self._stopping or not room or self._full()
+        return None if idle else self._outbox.next_due()
+
+    def _begin(self) -> int:
+        """Begin all that can be; gives for how much more there was room."""
+        while most := self._room():
+            claims = self._outbox.claim(self.owner, attempt.now(), limit=most, but=self._full())
+            for claim in claims:
+                if not self._start(claim):
+                    self.attempts.finish(claim, replace(claim.entry, state=State.DUE))
+            if self._stopping or len(claims) < most:
+                return most - len(claims)
+        return 0
+
+    def _bury(self) -> bool:
+        """Whether there was a post that somebody died over."""
+        found = self._outbox.abandoned(self.owner, attempt.now())
+        for claim in found:
             with self._lock:
                 ours = self._in_flight[claim.entry.key] > 0
             if not ours:  # ours are being worked on, however long that takes
                 self.attempts.bury(claim)
-        while (free := self._free()) and (claims := self._claim(free)):
-            for claim in claims:
-                if not self._start(claim):
-                    self.attempts.finish(claim, replace(claim.entry, state=State.DUE))
-            if self._stopping:
-                return None
-        # Whatever waits for a thread: the next one that is free wakes us.
-        return None if self._full() or not free else self._outbox.next_due()
+        return bool(found)
 
-    def _free(self) -> int:
-        """Threads that have nothing to do."""
+    def _room(self) -> int:
+        """How many to claim now, of which all may be on one network; 0 if no thread is free."""
         with self._lock:
-            return THREADS - self._busy.total()
+            free, busiest = THREADS - self._busy.total(), max(self._busy.values(), default=0)
+        share = 0 if self._outbox.replicated else SHARE - busiest
+        return min(free, max(AT_ONCE, share))
 
     def _full(self) -> list[str]:
         """Networks that have their share."""
         with self._lock:
             return [network for network, busy in self._busy.items() if busy >= SHARE]
-
-    def _claim(self, free: int) -> list[Claim]:
-        limit = min(free, AT_ONCE)
-        return self._outbox.claim(self.owner, attempt.now(), limit=limit, but=self._full())
 
     def _start(self, claim: Claim) -> bool:
         """False if we are stopping, and nothing was started."""

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -104,6 +105,7 @@ def hashtags(tags: Iterable[str]) -> str:
     return " ".join(found.values())
 
 
+@lru_cache(16)
 def cleaned(facts: Facts) -> Facts:
     """A stream without a name gets one."""
     return replace(

@@ -154,8 +154,12 @@ class Intake:
 
 
 def _soonest(changed: Collection[Entry], now: datetime) -> datetime | None:
-    """At once, unless all that is changed waits for its time."""
-    times = [entry.next_at if entry.state is State.DUE else now for entry in changed]
+    """At once, unless all that is changed waits for its time, or for whoever is at it just now."""
+    times = [
+        entry.next_at if entry.state is State.DUE else now
+        for entry in changed
+        if entry.state is not State.SENDING
+    ]
     return min(times, default=None)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from announcer import patrol, scheduler
 from announcer.contract.fake import Wire, refused
-from announcer.outbox import database
+from announcer.outbox import database, together
 from tests.house import ONE, Breakage, House, house, locked, read_only, table_gone
 from tests.running import payload
 from tests.test_pages import EVERY_SECRET
@@ -22,7 +22,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     """One that waits 0.1 s for a locked database, instead of 10."""
     patient = [pragma for pragma in database.PRAGMAS if not pragma.startswith("busy_timeout")]
     monkeypatch.setattr(database, "PRAGMAS", (*patient, "busy_timeout=100"))
-    monkeypatch.setattr(database, "TURN", 0.1)
+    monkeypatch.setattr(together, "TURN", 0.1)
     with house(tmp_path) as made:
         yield made
 

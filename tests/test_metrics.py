@@ -197,7 +197,7 @@ def test_every_webhook_is_counted_by_what_became_of_it(home: House) -> None:
 
 
 def test_what_could_not_be_stored_is_counted(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("announcer.outbox.database.TURN", 0.1)
+    monkeypatch.setattr("announcer.outbox.together.TURN", 0.1)
     with home.parts.outbox.writing():
         assert home.hear(payload("0.3-stream-started")).status_code == 503
     counts = counted(home, "announcer_webhooks_total", "outcome")

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from announcer.intake import Intake
-from announcer.outbox import Outbox, StorageError, Transaction, database
+from announcer.outbox import Outbox, StorageError, Transaction
 from announcer.outbox.together import MOST, NotBegun, Together, Work
 from announcer.policy import Rules
 from tests.fakes import NOW, event, open_box, wait_until
@@ -128,7 +128,7 @@ def test_what_can_not_be_begun_is_tried_once_for_all(
 def test_who_waited_too_long_is_told_and_is_not_stored_later(
     store: Store, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "TURN", 0.05)
+    monkeypatch.setattr("announcer.outbox.together.TURN", 0.05)
     found = crowd(store, [say("a")], pool)
     together = Together(store)
     first = pool.submit(together.do, say("b"))

@@ -198,7 +198,7 @@ def test_what_is_of_no_interest_makes_no_span(tmp_path: Path, receiver: Receiver
 def test_an_event_that_could_not_be_stored_is_an_error(
     tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("announcer.outbox.database.TURN", 0.1)
+    monkeypatch.setattr("announcer.outbox.together.TURN", 0.1)
     with house(tmp_path, {**ALONE, **receiver.settings}) as there, there.parts.outbox.writing():
         assert there.hear(payload("0.3-stream-started")).status_code == 503
     (webhook,) = receiver.spans

@@ -28,7 +28,7 @@ class Accounts(Database):
             tries.c.at >= since.timestamp(),
             tries.c.step == "publish",
         )
-        with self.reading() as connection:
+        with self.asking() as connection:
             return connection.scalar(query) or 0
 
     def latest(self, destinations: Collection[str]) -> dict[str, list[Try]]:
@@ -53,7 +53,7 @@ class Accounts(Database):
     def remembered(self, name: str) -> dict[str, str]:
         """What every destination keeps in its memory under *name*."""
         query = sa.select(memory.c.destination, memory.c.value).where(memory.c.name == name)
-        with self.reading() as connection:
+        with self.asking() as connection:
             return {row.destination: row.value for row in connection.execute(query)}
 
     def close(self, destination: str, credentials: str, reason: str, now: datetime) -> None:
@@ -88,14 +88,14 @@ class Accounts(Database):
 
     def closed(self) -> dict[str, tuple[str, str]]:
         """Closed destinations: the fingerprint of their credentials, and why."""
-        with self.reading() as connection:
+        with self.asking() as connection:
             rows = connection.execute(sa.select(closed)).mappings()
             return {row["destination"]: (row["credentials"], row["reason"]) for row in rows}
 
     def breakers(self, now: datetime) -> dict[str, Breaker]:
         """Destinations that are left alone for a while, and why."""
         query = sa.select(breakers).where(breakers.c.until > now.timestamp())
-        with self.reading() as connection:
+        with self.asking() as connection:
             rows = connection.execute(query.order_by(breakers.c.destination)).mappings()
             return {row["destination"]: breaker_of(row) for row in rows}
 
@@ -149,7 +149,7 @@ class DestinationMemory:
         query = sa.select(memory.c.value).where(
             memory.c.destination == self._destination, memory.c.name == name
         )
-        with self._database.reading() as connection:
+        with self._database.asking() as connection:
             return connection.scalar(query)
 
     def put(self, name: str, value: str) -> None:

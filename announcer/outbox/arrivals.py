@@ -10,11 +10,10 @@ import sqlalchemy as sa
 
 from announcer.events import Event, Kind
 from announcer.outbox import postgres
-from announcer.outbox.database import Database, StorageError, T
+from announcer.outbox.database import Database, T
 from announcer.outbox.desk import SWITCH
 from announcer.outbox.records import broadcast_of, entry_of, epoch, upsert, values_of, when
 from announcer.outbox.schema import PAUSE, broadcasts, events, posts
-from announcer.outbox.together import NotBegun, Together, Work
 from announcer.policy import REORDERED, Broadcast, Entry, Past
 
 # Built once: to build a statement takes SQLAlchemy longer than SQLite takes to run it, and these
@@ -114,10 +113,6 @@ class Transaction:
 class Arrivals(Database):
     """What intake and watch store."""
 
-    def __init__(self, engine: sa.Engine) -> None:
-        super().__init__(engine)
-        self._together: dict[str, Together[Transaction]] = {}
-
     @contextmanager
     def transaction(self, channel: str) -> Iterator[Transaction]:
         """Everything inside is stored together, on disk, or not at all; of one *channel* one at a
@@ -134,26 +129,7 @@ class Arrivals(Database):
         """
         # SQLite has one writer for all of them.
         crowd = "" if self.engine.dialect.name == "sqlite" else channel
-        if crowd not in self._together:
-            self._together.setdefault(crowd, Together(lambda works: self._store(channel, works)))
-        return self._together[crowd].do(work)
-
-    def _store(self, channel: str, works: Sequence[Work[Transaction]]) -> Sequence[object]:
-        begun = False
-
-        def once() -> Sequence[object]:
-            nonlocal begun
-            begun = False
-            with self.transaction(channel) as stored:
-                begun = True
-                return [work(stored) for work in works]
-
-        try:
-            return self.again(once)
-        except StorageError as problem:
-            if begun:
-                raise
-            raise NotBegun from problem
+        return self.shared(f"channel {crowd}", lambda: self.transaction(channel), work)
 
     def past(self, channel: str) -> Past:
         """What is known of a channel, for who only looks: to decide, ask within a transaction."""

@@ -14,6 +14,7 @@ from announcer.outbox.accounts import hold, shut
 from announcer.outbox.beside import put_alerts, put_badge
 from announcer.outbox.database import Database, insert
 from announcer.outbox.records import (
+    NAMES,
     Claim,
     Consequences,
     Try,
@@ -25,7 +26,7 @@ from announcer.outbox.records import (
     when,
 )
 from announcer.outbox.schema import breakers, broadcasts, closed, pictures, posts, tries
-from announcer.policy import Entry, Hush, State
+from announcer.policy import Breaker, Entry, Hush, State
 
 LEASE = timedelta(minutes=5)
 """How long a try may be on its way: more than all time limits of one try together."""
@@ -39,20 +40,28 @@ _STOPPED_AT = (
 )
 _ADD_TRY = sa.insert(tries)
 # Built once, as those of a claim's `queue`: together they took longer than the claim itself.
-_SHOWS = sa.select(broadcasts).where(broadcasts.c.id.in_(sa.bindparam("ids", expanding=True)))
-_NAMED: sa.BindParameter[Any] = sa.bindparam("names", expanding=True)
-_CLOSED = sa.select(closed).where(closed.c.destination.in_(_NAMED))
-_HELD = sa.select(breakers).where(breakers.c.destination.in_(_NAMED))
 _OLDER = posts.alias("older")
-_SAID = sa.select(
-    posts.c.destination,
+_SAID = (
     sa.select(_OLDER.c.content)
     .where(_OLDER.c.destination == posts.c.destination, _OLDER.c.content.is_not(None))
     .order_by(_OLDER.c.changed.desc())
     .limit(1)
-    .scalar_subquery()
-    .label("content"),
-).where(posts.c.key.in_(sa.bindparam("keys", expanding=True)))
+)
+_ABOUT = (
+    sa.select(
+        posts.c.key.label("key"),
+        broadcasts,
+        closed.c.credentials.label("credentials"),
+        closed.c.reason.label("closed_because"),
+        *(breakers.c[name].label(f"held_{name}") for name in NAMES[Breaker]),
+        _SAID.scalar_subquery().label("said"),
+    )
+    .join_from(posts, broadcasts, broadcasts.c.id == posts.c.broadcast)
+    .outerjoin(closed, closed.c.destination == posts.c.destination)
+    .outerjoin(breakers, breakers.c.destination == posts.c.destination)
+    .where(posts.c.key.in_(sa.bindparam("keys", expanding=True)))
+)
+"""What else delivery must know of a post."""
 _STARTS = sa.select(posts).where(
     posts.c.moment == Moment.LIVE, posts.c.broadcast.in_(sa.bindparam("ids", expanding=True))
 )
@@ -91,7 +100,7 @@ class Claims(Database):
         """Posts whose lease ran out, now claimed by *owner*. That their owner died is stored before
         anything is made of it, lest one of them kill every process in turn.
         """
-        with self.reading() as connection:
+        with self.asking() as connection:
             if connection.execute(queue.LATE, {"now_": now.timestamp()}).first() is None:
                 return []
         until = (now + LEASE).timestamp()
@@ -154,7 +163,7 @@ class Claims(Database):
     def picture(self, digest: str) -> Picture | None:
         """As it was stored, without its description; None if it is not there any more."""
         query = sa.select(pictures).where(pictures.c.digest == digest)
-        with self.reading() as connection:
+        with self.asking() as connection:
             row = connection.execute(query).one_or_none()
         return Picture(row.data, row.width, row.height) if row else None
 
@@ -256,7 +265,7 @@ class Claims(Database):
         query = sa.select(posts).where(
             posts.c.broadcast == broadcast, posts.c.moment == Moment.LIVE
         )
-        with self.reading() as connection:
+        with self.asking() as connection:
             rows = connection.execute(query.order_by(posts.c.key)).mappings().all()
         return [(entry_of(row), receipt_of(row)) for row in rows]
 
@@ -264,7 +273,7 @@ class Claims(Database):
         """When the next post can be claimed, or the next lease ends; None if nothing waits. Not for
         those that go one at a time: they come when one is done.
         """
-        with self.reading() as connection:
+        with self.asking() as connection:
             found = connection.execute(queue.next_due()).one()
         times = [time for time in found if time is not None]
         return when(min(times)) if times else None
@@ -331,42 +340,38 @@ def _stored_before(
 
 
 def _claims(connection: sa.Connection, rows: Sequence[sa.RowMapping]) -> list[Claim]:
-    """With everything else that delivery needs, in a few questions however many they are."""
+    """With everything else that delivery needs, in two questions however many they are."""
     if not rows:
         return []
-    named = {"names": sorted({row["destination"] for row in rows})}
-
-    def ask(query: sa.Select[Any], given: Mapping[str, Any]) -> Sequence[sa.RowMapping]:
-        return connection.execute(query, given).mappings().all()
-
-    shows = ask(_SHOWS, {"ids": sorted({row["broadcast"] for row in rows})})
-    show_of = {show["id"]: broadcast_of(show) for show in shows}
-    closed_of = {
-        row["destination"]: (row["credentials"], row["reason"]) for row in ask(_CLOSED, named)
-    }
-    breakers_of = {row["destination"]: breaker_of(row) for row in ask(_HELD, named)}
-    said = ask(_SAID, {"keys": [row["key"] for row in rows]})
-    last_of = {row["destination"]: row["content"] for row in said}
+    keys = {"keys": [row["key"] for row in rows]}
+    about = {row["key"]: row for row in connection.execute(_ABOUT, keys).mappings()}
     later = sorted({row["broadcast"] for row in rows if row["moment"] != Moment.LIVE})
+    starts = connection.execute(_STARTS, {"ids": later}).mappings().all() if later else ()
     start_of = {
-        (row["broadcast"], row["destination"]): (entry_of(row), receipt_of(row))
-        for row in (ask(_STARTS, {"ids": later}) if later else ())
+        (row["broadcast"], row["destination"]): (entry_of(row), receipt_of(row)) for row in starts
     }
-    return [
-        Claim(
-            entry_of(row),
-            row["owner"],
-            row["content"],
-            receipt_of(row),
-            when(row["left_at"]),
-            show_of[row["broadcast"]],
-            last_of[row["destination"]],
-            closed_of.get(row["destination"]),
-            start_of.get((row["broadcast"], row["destination"])),
-            breakers_of.get(row["destination"]),
-        )
-        for row in rows
-    ]
+    return [_claim(row, about[row["key"]], start_of) for row in rows]
+
+
+def _claim(
+    row: sa.RowMapping,
+    about: sa.RowMapping,
+    start_of: Mapping[tuple[str, str], tuple[Entry, Receipt | None]],
+) -> Claim:
+    shut = about["credentials"] is not None
+    held = {name: about[f"held_{name}"] for name in NAMES[Breaker]}
+    return Claim(
+        entry_of(row),
+        row["owner"],
+        row["content"],
+        receipt_of(row),
+        when(row["left_at"]),
+        broadcast_of(about),
+        about["said"],
+        (about["credentials"], about["closed_because"]) if shut else None,
+        start_of.get((row["broadcast"], row["destination"])),
+        breaker_of(held) if held["until"] is not None else None,
+    )
 
 
 def _judge_again(connection: sa.Connection, claim: Claim) -> None:

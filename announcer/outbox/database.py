@@ -6,8 +6,9 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,9 +17,10 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from announcer import crashpoints
-from announcer.outbox import postgres
+from announcer.outbox import postgres, together
 from announcer.outbox.postgres import Heard
 from announcer.outbox.schema import duties, memory, posts
+from announcer.outbox.together import NotBegun, Together, Work
 from announcer.policy import State
 
 if TYPE_CHECKING:
@@ -36,15 +38,11 @@ what was written ahead takes 4 MB again once whoever read for long is done.
 """
 PROOF = 20.0
 """Seconds between two probes that write, as long as all writing succeeds: it spares the disk."""
-TURN = 10.0
-"""Seconds to wait for writers of this process, too: or a lock that lasts would hold up the crowd
-before it one after another, each for 10 s, and every thread of the server with them.
-"""
-
 AGAIN = (0.0, 0.05, 0.2, 0.5)
 """Up to so many seconds, by chance, before a transaction is made again that others got in the way
 of: on PostgreSQL, where several write at once.
 """
+C = TypeVar("C")
 T = TypeVar("T")
 
 StorageError = SQLAlchemyError
@@ -81,7 +79,8 @@ def connect(url: str) -> sa.Engine:
     def _begin(connection: sa.Connection) -> None:
         # The write lock at once: a read that turns into a write would fail half way with BUSY.
         reading = connection.get_execution_options().get("reading")
-        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+        if reading != "once":
+            connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
     return engine
 
@@ -134,21 +133,34 @@ class Database:
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
-        self._reader = engine.execution_options(reading=True)
+        self._reader = engine.execution_options(reading="all of it")
+        self._asker = engine.execution_options(reading="once")
+        if engine.dialect.name == "postgresql":
+            self._asker = self._asker.execution_options(isolation_level="AUTOCOMMIT")
         # SQLite lets its writers sleep in turns that grow to 100 ms: here they queue instead.
         self._turn = threading.Lock() if engine.dialect.name == "sqlite" else None
+        self._crowds: dict[str, Together[Any]] = {}
         self._proved = float("-inf")
+
+    @property
+    def replicated(self) -> bool:
+        """Whether there may be others who do the same work."""
+        return self._turn is None
 
     def reading(self) -> AbstractContextManager[sa.Connection]:
         """A transaction that only reads, and waits for no writer."""
         return self._reader.begin()
+
+    def asking(self) -> AbstractContextManager[sa.Connection]:
+        """For a single statement that only reads: it needs no transaction around it."""
+        return self._asker.connect()
 
     @contextmanager
     def writing(self, what: str = "something") -> Iterator[sa.Connection]:
         """A transaction that may write. Raises StorageError if its turn does not come in time.
         *what* names its crash points.
         """
-        if self._turn and not self._turn.acquire(timeout=TURN):
+        if self._turn and not self._turn.acquire(timeout=together.TURN):
             raise sa.exc.TimeoutError("the writers before this one took too long")
         try:
             with self.engine.begin() as connection:
@@ -168,11 +180,47 @@ class Database:
         off at the commit tells nobody whether it was one. Raises StorageError.
         """
 
+        def begin() -> AbstractContextManager[sa.Connection]:
+            return self.writing(name)
+
         def once() -> T:
-            with self.writing(name) as connection:
+            with begin() as connection:
                 return work(connection)
 
-        return self.again(once)
+        # PostgreSQL has room for many at once, and locks that two crowds could take crosswise.
+        return self.shared(name, begin, work) if self._turn else self.again(once)
+
+    def shared(
+        self,
+        crowd: str,
+        begin: Callable[[], AbstractContextManager[C]],
+        work: Callable[[C], T],
+    ) -> T:
+        """What *work* gives in a transaction that *begin* begins, as `write` says; all who come
+        meanwhile for the same *crowd* share the next one.
+        """
+        if crowd not in self._crowds:
+            self._crowds.setdefault(crowd, Together(partial(self._all, begin)))
+        return self._crowds[crowd].do(work)
+
+    def _all(
+        self, begin: Callable[[], AbstractContextManager[C]], works: Sequence[Work[C]]
+    ) -> Sequence[object]:
+        begun = False
+
+        def once() -> Sequence[object]:
+            nonlocal begun
+            begun = False
+            with begin() as stored:
+                begun = True
+                return [work(stored) for work in works]
+
+        try:
+            return self.again(once)
+        except StorageError as problem:
+            if begun:
+                raise
+            raise NotBegun from problem
 
     def again(self, once: Callable[[], T]) -> T:
         """As `write`, for a transaction that *once* makes."""

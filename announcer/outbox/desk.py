@@ -182,7 +182,7 @@ class Desk(Database):
 
     def paused(self) -> datetime | None:
         """Since when nothing new is announced; None if that is not so."""
-        with self.reading() as connection:
+        with self.asking() as connection:
             return when(connection.scalar(SWITCH, {"name": PAUSE}))
 
     def pause(self, reason: str, now: datetime) -> list[str]:

@@ -18,7 +18,7 @@ class Duties(Database):
         before what was found out is stored, for who asked may have been frozen meanwhile.
         """
         holder = sa.select(duties.c.owner, duties.c.until).where(duties.c.name == duty)
-        with self.reading() as connection:
+        with self.asking() as connection:
             found = connection.execute(holder).one_or_none()
         at = now.timestamp()
         if found and found.until > at:

@@ -1,7 +1,7 @@
 """Rows and what they mean: from the tables' columns to the words of judgement, and back."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -112,7 +112,7 @@ def values_of(record: Breaker | Broadcast | Entry) -> dict[str, Any]:
     }
 
 
-def breaker_of(row: sa.RowMapping) -> Breaker:
+def breaker_of(row: sa.RowMapping | Mapping[str, Any]) -> Breaker:
     return Breaker(row["failures"], sure(row["since"]), sure(row["until"]), row["reason"])
 
 

@@ -14,14 +14,16 @@ from typing import Generic, NoReturn, TypeVar, cast
 
 import sqlalchemy as sa
 
-from announcer.outbox import database
-
 C = TypeVar("C")
 T = TypeVar("T")
 Work = Callable[[C], object]
 
 MOST = 32
 """Pieces of work in one transaction: others want to write, too."""
+TURN = 10.0
+"""Seconds to wait for those of this process that were there before: a lock that lasts would hold up
+the crowd before it one after another, each for 10 s, and every thread of the server with them.
+"""
 
 
 class NotBegun(Exception):
@@ -62,12 +64,12 @@ class Together(Generic[C]):
 
     def _wait(self, mine: _Piece[C]) -> Callable[[], object]:
         try:
-            return mine.then.result(database.TURN)
+            return mine.then.result(TURN)
         except TimeoutError:
             with self._lock:
                 if mine in self._waiting:
                     self._waiting.remove(mine)
-                    words = "the events before this one took too long"
+                    words = "the writers before this one took too long"
                     raise sa.exc.TimeoutError(words) from None
         return mine.then.result()  # it is being stored just now, which has limits of its own
 

@@ -7,7 +7,6 @@ thread when it is whole.
 
 import errno
 import socket
-import sys
 import time
 from concurrent.futures import Future
 from contextlib import suppress
@@ -42,11 +41,6 @@ Closed while it talks, it would get a reset in place of the answer.
 UNHEARD = 1024 * 1024
 """Bytes of what it says meanwhile."""
 PIECE = 64 * 1024
-TURN = 0.001
-"""Seconds until a busy thread lets another one on. With Python's 5 ms the main loop, which waits
-for its turn after every call to a socket, falls behind in a storm: p99 of 1,000/s doubles or worse.
-"""
-
 SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """What a connection can not be taken for, and for which gunicorn would end the worker."""
 BREATH = 0.1
@@ -94,10 +88,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
                 self._told = time.monotonic()
                 log.error("crowd", reason=f"no room for another connection: {problem.strerror}")
             time.sleep(BREATH)  # it still waits at the door, and would be tried at once
-
-    def init_process(self) -> None:
-        sys.setswitchinterval(TURN)
-        super().init_process()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.told_to_stop = self.told_to_stop or time.monotonic()
