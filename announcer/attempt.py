@@ -18,6 +18,7 @@ from announcer.network import (
     Finds,
     Moment,
     Network,
+    Picture,
     Receipt,
     Refused,
     Removes,
@@ -128,23 +129,18 @@ class Attempts:
         return self._publish(claim, network)
 
     def _publish(self, claim: Claim, network: Network) -> None:
-        entry = claim.entry
-        if held := self.gate.held_back(claim, entry):
-            return self.finish(claim, held)
-        reason = self._why_not(claim, network)
-        if reason:
-            return self.finish(claim, policy.failed(entry, reason))
+        entry, begun = claim.entry, now()
         try:
-            again_at = self.gate.wait(claim)
-        except (NotLive, NotTold) as problem:
-            return self.finish(claim, policy.withdrawn(entry, str(problem)))
-        if again_at:
-            # Waiting is no try.
-            waiting = replace(entry, state=State.DUE, next_at=again_at, tries=entry.tries - 1)
-            return self.finish(claim, replace(waiting, reason="waits until the stream is up"))
-        if later := self.gate.wait_for_others(entry, network):
-            return self.finish(claim, later)
-        content, picture = self.author.words_and_picture(claim, network, now(), dice())
+            ready = self._ready(claim, network)
+        except StorageError:
+            raise
+        except Exception as bug:  # it would hold up this destination for as long as its lease
+            log.exception("bug", post=entry.key, reason=type(bug).__name__)
+            mistake = TryLater(f"our own mistake before sending ({type(bug).__name__})")
+            return self.settle_failure(claim, network, mistake, begun, "publish", heard=False)
+        if isinstance(ready, Entry):
+            return self.finish(claim, ready)
+        content, picture = ready
         begun = now()
         if begun > entry.until:
             return self.finish(claim, policy.failed(entry, _too_late(entry)))
@@ -160,10 +156,29 @@ class Attempts:
             return self.settle_failure(claim, network, problem, begun, "publish")
         except Exception as bug:  # it may be up, whatever broke: never just "failed"
             log.exception("bug", post=entry.key, reason=type(bug).__name__)
-            mistake = Unsure(f"our own mistake after sending ({type(bug).__name__})")
-            return self.settle_failure(claim, network, mistake, begun, "publish", heard=False)
+            unclear = Unsure(f"our own mistake after sending ({type(bug).__name__})")
+            return self.settle_failure(claim, network, unclear, begun, "publish", heard=False)
         what = _try(begun, "publish", "delivered", self._redact(receipt.note))
         return self.finish(claim, policy.settled(entry), what, receipt, heard=Heard())
+
+    def _ready(self, claim: Claim, network: Network) -> Entry | tuple[Content, Picture | None]:
+        """What is about to leave; or what becomes of the post if that must not be."""
+        entry = claim.entry
+        if held := self.gate.held_back(claim, entry):
+            return held
+        if reason := self._why_not(claim, network):
+            return policy.failed(entry, reason)
+        try:
+            again_at = self.gate.wait(claim)
+        except (NotLive, NotTold) as problem:
+            return policy.withdrawn(entry, str(problem))
+        if again_at:
+            # Waiting is no try.
+            waiting = replace(entry, state=State.DUE, next_at=again_at, tries=entry.tries - 1)
+            return replace(waiting, reason="waits until the stream is up")
+        if later := self.gate.wait_for_others(entry, network):
+            return later
+        return self.author.words_and_picture(claim, network, now(), dice())
 
     def _why_not(self, claim: Claim, network: Network) -> str:
         """Why nothing may be put up at this destination now; empty if it may."""
@@ -194,16 +209,16 @@ class Attempts:
             return self.finish(claim, policy.postponed(entry, reason, now()))
         if receipt is None or claim.content is None:
             return self.finish(claim, policy.beyond_reach(entry))
-        content = None
-        if step is Step.REVISE:
-            shown = thaw(claim.content)
-            keep = shown.template if shown.mood is entry.wanted else ""
-            content = self.author.words(
-                claim, network, entry.wanted or entry.moment, now(), dice(), keep
-            )
-            content = content.keeping_picture_of(shown)
-            if entry.tries == 1 and content.says_the_same(shown):
-                return self.finish(claim, policy.changed(entry))
+        begun, shown = now(), thaw(claim.content)
+        try:
+            content = self._new_words(claim, network, shown) if step is Step.REVISE else None
+        except StorageError:
+            raise
+        except Exception as bug:  # as below
+            log.exception("bug", post=entry.key, reason=type(bug).__name__)
+            return self._stumble(claim, network, bug, begun, step)
+        if content and entry.tries == 1 and content.says_the_same(shown):
+            return self.finish(claim, policy.changed(entry))
         begun = now()
         worries = self._worries(claim, content) if content else []
         turn_ends = self._outbox.freeze(claim, None, begun, None, worries)
@@ -221,12 +236,24 @@ class Attempts:
             return self._settle_change(claim, network, problem, begun, step)
         except Exception as bug:  # it would hold up this destination for as long as its lease
             log.exception("bug", post=entry.key, reason=type(bug).__name__)
-            kind = Unsure if entry.tries < MISTAKES else Refused
-            mistake = kind(f"our own mistake ({type(bug).__name__})")
-            return self._settle_change(claim, network, mistake, begun, step, heard=False)
+            return self._stumble(claim, network, bug, begun, step)
         frozen = content.frozen() if content else None
         what = _try(begun, step.value, "delivered")
         return self.finish(claim, policy.changed(entry), what, receipt, frozen, Heard())
+
+    def _new_words(self, claim: Claim, network: Network, shown: Content) -> Content:
+        wanted = claim.entry.wanted or claim.entry.moment
+        keep = shown.template if shown.mood is wanted else ""
+        words = self.author.words(claim, network, wanted, now(), dice(), keep)
+        return words.keeping_picture_of(shown)
+
+    def _stumble(
+        self, claim: Claim, network: Network, bug: Exception, begun: datetime, step: Step
+    ) -> None:
+        """Over a mistake of ours, while something was to be changed."""
+        kind = Unsure if claim.entry.tries < MISTAKES else Refused
+        mistake = kind(f"our own mistake ({type(bug).__name__})")
+        return self._settle_change(claim, network, mistake, begun, step, heard=False)
 
     def _badge(self, claim: Claim, network: Network) -> None:
         """Set it or clear it. It never closes the destination: the announcement may get through."""

@@ -19,7 +19,7 @@ from tests.running import SECRET
 
 PATIENCE = 30.0
 """Seconds for an answer, before it counts as none."""
-MOST_OPEN = 900
+MOST_OPEN = 400
 """Connections at once, of the 1,024 that select can watch. Whoever waits for one is late: that
 counts.
 """

@@ -342,6 +342,39 @@ def test_check_fails_when_nothing_would_be_announced(
     assert words in said.stdout
 
 
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        pytest.param("sqlite:///noise.db", "the file is damaged", id="damaged"),
+        pytest.param("sqlite:///folder", "Is a directory", id="a folder"),
+        pytest.param("sqlite:///noise.db/deeper/one.db", "Not a directory", id="below a file"),
+        pytest.param("sqlite://", "write it like sqlite:///announcer.db", id="of no duration"),
+        pytest.param("postgresql://a:pass-word@127.0.0.1:1/x", "Connection refused", id="away"),
+    ],
+)
+def test_check_finds_a_database_that_can_not_be_used_and_touches_nothing(
+    run: Run, wire: Wire, place: str, words: str
+) -> None:
+    answer_well(wire)
+    Path("folder").mkdir()
+    Path("noise.db").write_bytes(b"no database" * 1000)
+    before = {path: path.stat().st_size for path in Path().rglob("*")}
+    said = run("check", **ONE, ANNOUNCER_DATABASE_URL=place)
+    assert said.exit_code == 1
+    assert "database    ANNOUNCER_DATABASE_URL can not be used: " in said.stdout
+    assert words in said.stdout
+    assert "pass-word" not in said.stdout
+    assert {path: path.stat().st_size for path in Path().rglob("*")} == before
+
+
+def test_check_makes_no_database_and_offline_asks_none(run: Run, wire: Wire) -> None:
+    answer_well(wire)
+    assert run("check", **ONE, ANNOUNCER_DATABASE_URL="sqlite:///new/one.db").exit_code == 0
+    assert not Path("new").exists()
+    away = "postgresql://a:b@127.0.0.1:1/x"
+    assert run("check", "--offline", **ONE, ANNOUNCER_DATABASE_URL=away).exit_code == 0
+
+
 def test_f10_check_finds_a_broken_template_with_file_and_line(run: Run) -> None:
     folder = Path("mine/discord")
     folder.mkdir(parents=True)

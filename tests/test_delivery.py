@@ -357,6 +357,42 @@ def test_a_bug_in_a_network_is_unsure_and_never_lost(act: Act) -> None:
     assert stage.told("harmless") == ("settled", "")
 
 
+class Clumsy(Fake):
+    """Of which something of ours breaks before anything is sent."""
+
+    breaks: list[int]
+
+    def limit(self) -> int:
+        return 1 // self.breaks.pop() if self.breaks else super().limit()
+
+
+def test_a_bug_before_anything_left_is_said_and_tried_again(act: Act) -> None:
+    network = Clumsy(breaks=[0])
+    stage = act(network)
+    stage.hear()
+    stage.run()
+    assert stage.told() == ("due", "our own mistake before sending (ZeroDivisionError)")
+    assert not network.sent
+    stage.passes(seconds=5)
+    stage.run()
+    assert stage.told() == ("settled", "")
+    assert len(network.sent) == 1
+
+
+def test_a_bug_that_stays_ends_with_the_time_to_tell_and_nothing_is_doubted(act: Act) -> None:
+    network = Clumsy(breaks=[0] * 1000)
+    stage = act(network)
+    stage.hear()
+    for _ in range(40):
+        stage.run()
+        stage.passes(minutes=1)
+    assert stage.told() == (
+        "failed",
+        "too late to try again: our own mistake before sending (ZeroDivisionError)",
+    )
+    assert not network.sent
+
+
 def test_what_was_surely_not_posted_is_worded_anew(act: Act) -> None:
     network = Fake()
     network.then(TryLater("503"))

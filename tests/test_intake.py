@@ -161,6 +161,16 @@ def test_delivery_is_woken_for_when_posts_are_due_and_at_once_for_what_else_chan
     assert times == [NOW + timedelta(seconds=30), NOW + timedelta(seconds=10)]
 
 
+def test_whoever_is_at_a_post_sees_to_what_came_meanwhile(desk: Desk) -> None:
+    desk.take(event())
+    desk.box.claim("me", NOW + timedelta(minutes=1), limit=9)
+    times: list[datetime] = []
+    desk.intake = replace(desk.intake, wake=times.append)
+    assert desk.take(stop(minutes=2)).because
+    assert desk.states() == {"mastodon": "sending", "discord": "sending"}
+    assert times == []
+
+
 def test_an_event_that_changes_nothing_is_stored_and_wakes_nobody(desk: Desk) -> None:
     late = stop(minutes=1)
     assert desk.take(late).broadcast is None

@@ -328,6 +328,26 @@ def test_a_mistake_of_ours_in_an_edit_is_made_a_few_times_and_no_more(
     assert stage.told() == told
 
 
+def test_a_mistake_of_ours_before_an_edit_is_said_and_made_no_more_often(act: Act) -> None:
+    broken: list[bool] = []
+
+    class Clumsy(Wall):
+        def limit(self) -> int:
+            return 1 // 0 if broken else super().limit()
+
+    wall = Clumsy()
+    stage = act(wall)
+    stage.hear(title="Drawers")
+    stage.run()
+    broken.append(True)
+    stage.hear(Kind.RETITLED, title="Dovetails")
+    for _ in range(5):
+        stage.passes(minutes=5)
+        stage.run()
+    assert stage.told() == ("failed", "not changed: our own mistake (ZeroDivisionError)")
+    assert "Drawers" in wall.texts[0]
+
+
 def test_an_end_that_can_not_be_told_for_a_day_is_given_up_with_its_reason(act: Act) -> None:
     network = Wall()
     stage = live(act, network)

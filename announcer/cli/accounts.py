@@ -9,7 +9,7 @@ from typing import Any, Literal
 import click
 
 from announcer import connect as helpers
-from announcer import envfile, trial, wire, wiring
+from announcer import envfile, outbox, trial, wire, wiring
 from announcer.cli import ground
 from announcer.content import Channel
 from announcer.network import DeliveryError, Moment, Network, Refused, Welcomes
@@ -21,7 +21,9 @@ from announcer.wiring import Settings
 PREVIEWED = timedelta(hours=2, minutes=5)
 """How long the stream of a preview lasted when it ended."""
 NOBODY = "no destination is configured (`announcer connect` and docs/networks.md bring one)"
-Kind = Literal["webhook", "alerts", "template", "account", "note", "channel", "audience"]
+Kind = Literal[
+    "webhook", "database", "alerts", "template", "account", "note", "channel", "audience"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ def _findings(settings: Settings, offline: bool, only: Collection[str]) -> Itera
     if not only:
         for line in settings.open_doors():
             yield Finding("webhook", "webhook", False, line)
+        yield from _database(settings, offline)
     templates, folder = wiring.composer(settings).templates, settings.service.templates
     lost = folder is not None and not folder.is_dir()
     if lost and not only:
@@ -105,6 +108,14 @@ def _findings(settings: Settings, offline: bool, only: Collection[str]) -> Itera
             yield from _account(name, network, settings)
     if not only:
         yield from _channels(settings, offline)
+
+
+def _database(settings: Settings, offline: bool) -> Iterator[Finding]:
+    """What is wrong with it, if anything."""
+    try:
+        outbox.examine(settings.service.database_url.get_secret_value(), reach=not offline)
+    except ground.TROUBLES as problem:
+        yield Finding("database", "database", False, ground.unusable(problem))
 
 
 def _account(name: str, network: Network, settings: Settings) -> Iterator[Finding]:

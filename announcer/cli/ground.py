@@ -20,6 +20,8 @@ from announcer.settings import SettingsError
 from announcer.wiring import Settings
 
 with_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
+TROUBLES = (StorageError, SchemaTooNew, Unusable, OSError, ImportError)
+"""Of whoever opens the database."""
 
 
 def variables() -> Mapping[str, str]:
@@ -107,10 +109,15 @@ def storage() -> Iterator[None]:
     """Around everything that opens the database."""
     try:
         yield
-    except (StorageError, SchemaTooNew, Unusable, OSError, ImportError) as problem:
+    except TROUBLES as problem:
         if isinstance(problem, BrokenPipeError):
             raise
-        fail(f"ANNOUNCER_DATABASE_URL can not be used: {_why(problem)}")
+        fail(unusable(problem))
+
+
+def unusable(problem: Exception) -> str:
+    """What is wrong with the database, of the TROUBLES."""
+    return f"ANNOUNCER_DATABASE_URL can not be used: {_why(problem)}"
 
 
 def _why(problem: Exception) -> str:

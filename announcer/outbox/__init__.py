@@ -15,7 +15,7 @@ from announcer.outbox.claims import LEASE, Claims
 from announcer.outbox.database import BadAddress, StorageError, Unusable, alone, connect
 from announcer.outbox.desk import Desk
 from announcer.outbox.duties import Duties
-from announcer.outbox.files import Files, backup, file_of, inspect
+from announcer.outbox.files import Files, backup, examine, file_of, inspect
 from announcer.outbox.gauges import Gauges, UnderWay
 from announcer.outbox.postgres import Heard
 from announcer.outbox.records import Claim, Consequences, Shown, Sought, Try
@@ -47,6 +47,7 @@ __all__ = [
     "backup",
     "cause_of",
     "connect",
+    "examine",
     "file_of",
     "inspect",
     "schema",

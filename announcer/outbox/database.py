@@ -97,12 +97,12 @@ def _claim_place(file: Path) -> None:
     except OSError as problem:
         if problem.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
-        raise Unusable(_needed(file, problem.strerror or "")) from None
+        raise Unusable(needed(file, problem.strerror or "")) from None
     if not os.access(file.parent, os.W_OK | os.X_OK):
-        raise Unusable(_needed(file, "its folder is not writable"))
+        raise Unusable(needed(file, "its folder is not writable"))
 
 
-def _needed(file: Path, why: str) -> str:
+def needed(file: Path, why: str) -> str:
     """Who may write there, and who wants to."""
     found = [path for path in (file, *file.parents) if os.path.lexists(path)]
     whose = ""

@@ -1,5 +1,6 @@
 """A SQLite file as a file: whether it can be used, how big it is, and a copy while it is in use."""
 
+import errno
 import os
 import sqlite3
 import time
@@ -9,7 +10,7 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 
-from announcer.outbox.database import Database, Unusable
+from announcer.outbox.database import Database, Unusable, connect, needed
 
 PATIENCE = 5.0
 """Seconds to look for damage at a start: 600 MB take 2 to 8 of them, and nobody hears Owncast
@@ -50,6 +51,27 @@ def inspect(url: str) -> bool:
         if problem.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise Unusable(DAMAGED.format(problem)) from None
         return True  # what else there is, its use will tell
+
+
+def examine(url: str, *, reach: bool) -> None:
+    """Whether the database could be used as it is, of which nothing is changed or made; a server is
+    asked if *reach*. Raises StorageError, Unusable, OSError or ImportError if not.
+    """
+    file = file_of(url)
+    if file is None:
+        engine = connect(url)
+        if reach:
+            engine.connect().close()
+        engine.dispose()
+        return
+    inspect(url)
+    there = next(path for path in (file, *file.absolute().parents) if os.path.lexists(path))
+    if there == file and file.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if there != file and not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    if not all(os.access(path, os.W_OK) for path in {there, file.parent} if path.exists()):
+        raise Unusable(needed(file, "it is not writable"))
 
 
 def backup(url: str, target: Path, *, force: bool) -> int:
