@@ -583,6 +583,16 @@ def test_a_post_follows_its_broadcast(entry: Entry, decision: Decision, expected
     assert follow(entry, decision, LEAVES) == expected
 
 
+def test_of_many_titles_while_it_is_on_its_way_the_first_tells_when_to_change_it() -> None:
+    edits = Manners(Ending.EDIT, retitles=True, removes=True)
+    once = follow(SENDING, RETITLED, edits)
+    assert once.change_at == RETITLED.change_at
+    assert follow(once, replace(RETITLED, change_at=at(minutes=9)), edits) == once
+    over = follow(once, STOPPED, edits)
+    assert (over.wanted, over.change_at) == (Moment.ENDED, STOPPED.change_at)
+    assert follow(over, RESUMED, edits).change_at == RESUMED.change_at
+
+
 ALL = tuple(Repeat)
 LOOKED_FOR = (Repeat.FINDABLE, Repeat.WINDOW)
 NOT_SENT = (*LOOKED_FOR, Repeat.HARMLESS)

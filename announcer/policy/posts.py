@@ -170,6 +170,8 @@ def _live(entry: Entry, decision: Decision, at: datetime, manners: Manners) -> E
     live = replace(entry, wanted=Moment.LIVE)
     back = decision.speak_at is not None
     if entry.state is State.SENDING or entry.doubtful_since is not None:
+        if entry.change_at and entry.wanted is Moment.LIVE and not back:
+            return entry  # it will say what is true then
         late = replace(live, change_at=at, change_until=at + CHANGE)
         return late if manners.retitles or entry.shown is not None else live
     if entry.shown is Moment.ENDED:
