@@ -194,6 +194,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        if len(body) < int(self.headers["Content-Length"]):  # it broke off: that is no push
+            self.close_connection = True
+            return
         heard = {name.lower(): value for name, value in self.headers.items()}
         status, more = self.server.service.takes(self.path, heard, body)
         if not status:

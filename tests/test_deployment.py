@@ -168,6 +168,7 @@ def test_c05_whatever_zone_the_container_has_times_are_utc(run: Run, town: Town,
     said, late = lines[0].split()[0].removeprefix("timestamp="), timedelta(minutes=1)
     assert said.endswith("Z"), lines[0]
     assert timedelta() <= datetime.now(UTC) - datetime.fromisoformat(said) < late
+    wait_until(lambda: all(post["tries"] for post in service.posts().values()))
     (post,) = service.posts().values()
     told = datetime.fromisoformat(post["tries"][0]["at"])
     assert told.utcoffset() == timedelta()

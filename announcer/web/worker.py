@@ -71,6 +71,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         self.max_keepalived = LISTENERS
         self.told_to_stop: float | None = None
         """By the monotonic clock."""
+        self._quitting = False
         self._listening: dict[TConn, Listening] = {}
         self._held = 0
         self._heard: dict[TConn, bytes] = {}
@@ -97,6 +98,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         self.told_to_stop = self.told_to_stop or time.monotonic()
         leaving.set()
+        if self._quitting:  # Ctrl-C comes from the terminal and from gunicorn's parent
+            return
+        self._quitting = True  # what gunicorn does here holds a lock that would wait for itself
         super().handle_quit(sig, frame)
 
     def notify(self) -> None:
