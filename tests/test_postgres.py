@@ -3,6 +3,7 @@ worst moment, a bell. And what two replicas do to each other there.
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -284,6 +285,11 @@ def test_what_waits_for_its_time_wakes_nobody_before_it(box: Outbox, other: Outb
     Intake(box, held, lambda _: ["mastodon"], {}, lambda _: None).take(event(), NOW)
     wait_until(lambda: len(heard) > 1, 2.0)
     assert heard[1] == NOW + held.hold
+    box.claim("me", NOW + timedelta(minutes=1), 9)
+    stop = event(Kind.STOPPED, NOW + timedelta(minutes=1))
+    Intake(box, held, lambda _: ["mastodon"], {}, lambda _: None).take(stop, stop.at)
+    time.sleep(0.5)  # who sends it just now sees to it
+    assert heard[2:] == []
     listener.stop()
 
 

@@ -14,11 +14,14 @@ from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import requests
 
 from announcer import rehearsal
+from announcer.web.stream import leaving
+from announcer.web.worker import Worker
 from tests.fakes import wait_until
 from tests.running import Service
 from tests.storm import tell
@@ -327,3 +330,26 @@ def test_g01_a_stop_right_at_the_start(
     assert b"Traceback" not in said
     assert settles(serve, settings, tmp_path) == {"discord": "settled"}
     assert town.counts() == {"discord": 1}
+
+
+def test_a_second_signal_in_the_middle_of_the_first_does_not_wait_for_it() -> None:
+    """As when Ctrl-C comes from the terminal and from gunicorn's parent: in one thread."""
+    worker = Worker.__new__(Worker)
+    worker.told_to_stop, worker._quitting, ended = None, False, list[str]()
+
+    class Pool:
+        lock = threading.Lock()
+
+        def shutdown(self, *, wait: bool) -> None:
+            assert self.lock.acquire(timeout=1), f"it waits for itself ({wait})"
+            worker.handle_quit(signal.SIGQUIT, None)
+            ended.append("once")
+
+    worker.tpool, worker.cfg = Pool(), Mock()
+    leaving.clear()
+    try:
+        with pytest.raises(SystemExit):
+            worker.handle_quit(signal.SIGINT, None)
+    finally:
+        leaving.clear()
+    assert ended == ["once"]

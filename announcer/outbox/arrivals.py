@@ -102,12 +102,15 @@ class Transaction:
     def put_entries(
         self, entries: Sequence[Entry], now: datetime, due: datetime | None = None
     ) -> None:
-        """New posts, or what changed of known ones. Nothing of it is to be done before *due*."""
+        """New posts, or what changed of known ones. Nothing of it is to be done before *due*, or at
+        all if that is None: then no replica need look.
+        """
         if entries:
             statement = upsert(posts, "key", Entry, self._connection.dialect.name)
             more = {"changed": now.timestamp(), "lease_until": 0}
             self._connection.execute(statement, [values_of(entry) | more for entry in entries])
-            self._ring(self._connection, epoch(due))
+            if due:
+                self._ring(self._connection, due.timestamp())
 
 
 class Arrivals(Database):
@@ -127,7 +130,7 @@ class Arrivals(Database):
         """What *work* gives in such a transaction, which others may share and which may be made
         again, as `write` says.
         """
-        # SQLite has one writer for all of them.
+        # SQLite has one writer for all of them, and no lock by channel.
         crowd = "" if self.engine.dialect.name == "sqlite" else channel
         return self.shared(f"channel {crowd}", lambda: self.transaction(channel), work)
 

@@ -80,14 +80,13 @@ class Together(Generic[C]):
         with self._lock:
             others = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST - 1))]
         crowd = [mine, *others]
-        # Should it fail, it shows whose fault it was when each is stored by itself.
         then: list[Callable[[], object]] = [partial(self._alone, one.work) for one in crowd]
         try:
             results = self._store([one.work for one in crowd])
             then = [partial(_given, result) for result in results]
         except NotBegun as problem:  # nor could it for them, one after another
             then = [partial(_raise, problem)] * len(crowd)
-        except Exception:
+        except Exception:  # whose fault it was shows when each is stored by itself
             if not others:
                 raise
         finally:
